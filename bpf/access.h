@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Reading kernel memory. Where every hook is a trampoline (DIRECT), the
+ * verifier knows the types of our arguments and lets us follow their pointers;
+ * elsewhere each step is a helper call. What a BTF pointer cannot express
+ * (container_of(), embedded arrays) is always read with the helper.
+ */
+
+#define PROBE(pointer, member) ({					\
+	typeof((pointer)->member) _value;				\
+	bpf_probe_read_kernel(&_value, sizeof(_value), &(pointer)->member); \
+	_value;								\
+})
+
+#if DIRECT
+#define READ(pointer, member) ((pointer)->member)
+#else
+#define READ(pointer, member) PROBE(pointer, member)
+#endif
+
+/* bpf_get_current_task_btf(): commit 3ca1032ab7ab, Linux 5.11. */
+#if DIRECT && defined(HAVE_CURRENT_TASK_BTF)
+#define CURRENT_TASK() bpf_get_current_task_btf()
+#define TASK_READ(task, member) READ(task, member)
+#else
+#define CURRENT_TASK() ((struct task_struct *)bpf_get_current_task())
+#define TASK_READ(task, member) PROBE(task, member)
+#endif
+
+/* mm_struct.owner exists with memory cgroups only. */
+#ifdef HAVE_MM_OWNER
+#define MM_OWNER(vma, otherwise) PROBE(READ(vma, vm_mm), owner)
+#else
+#define MM_OWNER(vma, otherwise) (otherwise)
+#endif

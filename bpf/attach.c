@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Where the programs are attached. PARAMETERS_f lists the parameters of the
+ * kernel's f by name, as its BTF gives them, so that this text is the same for
+ * every kernel; FENTRY_f tells that f is reached through a BPF trampoline.
+ * A kretprobe does not see the arguments: a kprobe saves them at the entry.
+ */
+
+struct saved {
+	u64 arguments[7];
+};
+
+struct call {
+	u32 thread;
+	u32 function;
+};
+
+#if KPROBES
+BPF_HASH(calls, struct call, struct saved, MAX_THREADS);
+
+static int save(struct pt_regs *ctx, u32 function)
+{
+	struct call call = {.thread = bpf_get_current_pid_tgid(), .function = function};
+	struct saved saved = {.arguments = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9}};
+
+	/* At a function's entry the seventh argument is above the return address. */
+	bpf_probe_read_kernel(&saved.arguments[6], sizeof(u64), (void *)ctx->sp + 8);
+	calls.update(&call, &saved);
+	return 0;
+}
+
+static bool saved_at_entry(u32 function, struct saved *saved)
+{
+	struct call call = {.thread = bpf_get_current_pid_tgid(), .function = function};
+	struct saved *found = calls.lookup(&call);
+
+	if (!found)
+		return false;
+	*saved = *found;
+	calls.delete(&call);
+	return true;
+}
+#endif
+
+#if FENTRY_handle_mm_fault
+KRETFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault, u64 result)
+{
+	return fault_done((struct vm_area_struct *)vma, address, flags, result);
+}
+#else
+int enter_handle_mm_fault(struct pt_regs *ctx)
+{
+	return save(ctx, HOOK_handle_mm_fault);
+}
+
+int leave_handle_mm_fault(struct pt_regs *ctx)
+{
+	struct saved call;
+
+	if (!saved_at_entry(HOOK_handle_mm_fault, &call))
+		return 0;
+	return fault_done((struct vm_area_struct *)call.arguments[AT_handle_mm_fault_vma],
+			  call.arguments[AT_handle_mm_fault_address],
+			  call.arguments[AT_handle_mm_fault_flags], ctx->ax);
+}
+#endif
+
+#if FENTRY_do_wp_page
+KRETFUNC_PROBE(do_wp_page, PARAMETERS_do_wp_page, u64 result)
+{
+	return wp_page_done((struct vm_fault *)vmf, result);
+}
+#else
+int enter_do_wp_page(struct pt_regs *ctx)
+{
+	return save(ctx, HOOK_do_wp_page);
+}
+
+int leave_do_wp_page(struct pt_regs *ctx)
+{
+	struct saved call;
+
+	if (!saved_at_entry(HOOK_do_wp_page, &call))
+		return 0;
+	return wp_page_done((struct vm_fault *)call.arguments[AT_do_wp_page_vmf], ctx->ax);
+}
+#endif
+
+#if FENTRY_change_protection
+KRETFUNC_PROBE(change_protection, PARAMETERS_change_protection, u64 result)
+{
+	return protection_changed((struct vm_area_struct *)vma, cp_flags, result);
+}
+#else
+int enter_change_protection(struct pt_regs *ctx)
+{
+	return save(ctx, HOOK_change_protection);
+}
+
+int leave_change_protection(struct pt_regs *ctx)
+{
+	struct saved call;
+
+	if (!saved_at_entry(HOOK_change_protection, &call))
+		return 0;
+	return protection_changed((struct vm_area_struct *)call.arguments[AT_change_protection_vma],
+				  call.arguments[AT_change_protection_cp_flags], ctx->ax);
+}
+#endif
+
+#ifdef FOLLOW_CHILDREN
+RAW_TRACEPOINT_PROBE(sched_process_fork)
+{
+	return task_forked((struct task_struct *)ctx->args[0], (struct task_struct *)ctx->args[1]);
+}
+
+RAW_TRACEPOINT_PROBE(sched_process_exec)
+{
+	return task_executes((struct task_struct *)ctx->args[0]);
+}
+#endif
+
+#ifdef FILTER_TGID
+RAW_TRACEPOINT_PROBE(sched_process_exit)
+{
+	return task_exits((struct task_struct *)ctx->args[0]);
+}
+#endif

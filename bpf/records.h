@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the BPF programs hand to user space. This is the only definition:
+ * the programs compile it, and pte_trace/records.py derives its own view
+ * from the same text. Keep to plain structs, enums and integer arrays.
+ */
+
+/* Why protection was changed, from change_protection()'s cp_flags. */
+enum cause {
+	CAUSE_MPROTECT,
+	CAUSE_NUMA_HINT,
+	CAUSE_UFFD_WP,
+	CAUSE_UFFD_UNPROTECT,
+	CAUSES
+};
+
+/*
+ * How a write fault ended. OUTCOME_OTHER is not counted in the kernel: it is
+ * what remains of all write faults when the decided ones are taken away.
+ */
+enum outcome {
+	OUTCOME_WP_REUSE,
+	OUTCOME_WP_COPY,
+	OUTCOME_WP_SHARED,
+	OUTCOME_WP_UFFD,
+	OUTCOME_ERROR,
+	DECIDED_OUTCOMES,
+	OUTCOME_OTHER = DECIDED_OUTCOMES
+};
+
+enum kind {
+	KIND_ANON,
+	KIND_HEAP,
+	KIND_STACK,
+	KIND_FILE,
+	KIND_SHMEM,
+	KIND_HUGETLB,
+	KIND_OTHER
+};
+
+/* How a followed process is traced. */
+enum tracing {
+	TRACE_NEVER,	/* pte-trace itself: only what it starts is of interest */
+	TRACE_FROM_EXEC,
+	TRACE_NOW
+};
+
+/*
+ * One VMA of one program image. `image` tells apart two processes that were
+ * given the same PID and two programs that one process executed: it is the
+ * process's start (ns since boot) plus the number of its exec calls.
+ * All zero: events that could not be attributed, because the map was full.
+ */
+struct vma_key {
+	__u64 image;
+	__u64 start;
+	__u64 end;
+	__u64 inode;
+	__u32 dev;
+	__u32 tgid;
+	__u32 shared;
+	__u32 reserved;
+};
+
+struct vma_record {
+	/* Captured when the VMA is first seen. */
+	__u64 first_seen_ns;
+	__u32 kind;
+	__u32 ppid;
+	char comm[16];
+	char anon_name[80];
+	/* Captured at each event; the last one stays. */
+	__u64 vm_flags;
+	__u64 last_change_ns;
+	/* Counted. */
+	__u64 write_faults;
+	__u64 decided[5];
+	__u64 changes[4];
+	__u64 ptes_changed[4];
+};
+
+struct file_key {
+	__u64 inode;
+	__u32 dev;
+	__u32 reserved;
+};
+
+/* A file's path: its components from the last to the first, each ended by NUL. */
+struct file_record {
+	__u32 length;
+	__u32 unlinked;
+	char components[512];
+};
+
+/* What could not be done, counted. */
+struct health_record {
+	__u64 map_full;
+	__u64 paths_full;
+};

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which process an event belongs to, and whether it was asked for.
+ */
+
+#ifdef FILTER_TGID
+/* An `enum tracing` by thread group id. */
+BPF_HASH(followed, u32, u32, MAX_FOLLOWED);
+#endif
+
+#ifdef FILTER_CGROUP
+BPF_CGROUP_ARRAY(cgroups, 1);
+#endif
+
+struct subject {
+	u64 image;
+	u32 tgid;
+	struct task_struct *leader;
+};
+
+/*
+ * The process that owns @vma: nearly always the current one. Otherwise another
+ * one reaches into its memory (ptrace, userfaultfd), or execve() writes the
+ * stack of the image to come, which is counted as that image's.
+ */
+static struct subject subject_of(struct vm_area_struct *vma)
+{
+	struct subject subject = {};
+	struct task_struct *current = CURRENT_TASK();
+	struct task_struct *owner;
+
+	if (READ(vma, vm_mm) == TASK_READ(current, mm)) {
+		struct task_struct *leader = TASK_READ(current, group_leader);
+
+		subject.image = TASK_READ(leader, start_boottime) + TASK_READ(leader, self_exec_id);
+		subject.tgid = TASK_READ(leader, tgid);
+		subject.leader = leader;
+		return subject;
+	}
+	owner = MM_OWNER(vma, current);
+	if (!owner)
+		return subject;
+	subject.leader = PROBE(owner, group_leader);
+	subject.image = PROBE(subject.leader, start_boottime) +
+			PROBE(subject.leader, self_exec_id) + (owner == current);
+	subject.tgid = PROBE(subject.leader, tgid);
+	return subject;
+}
+
+static bool asked_for(struct subject *subject)
+{
+#ifdef FILTER_TGID
+	u32 *tracing = followed.lookup(&subject->tgid);
+
+	if (!tracing || *tracing != TRACE_NOW)
+		return false;
+#endif
+#ifdef FILTER_COMM_LOW
+	u64 comm[2];
+
+	bpf_probe_read_kernel(comm, sizeof(comm), &subject->leader->comm);
+	if (comm[0] != FILTER_COMM_LOW || comm[1] != FILTER_COMM_HIGH)
+		return false;
+#endif
+#ifdef FILTER_CGROUP
+	if (cgroups.check_current_task(0) <= 0)
+		return false;
+#endif
+	return true;
+}

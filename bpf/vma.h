@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The record of a VMA: found, or made when the VMA is first seen. All that
+ * tells what it is is taken then, for the process may be gone a moment later.
+ */
+
+#define VM_SHARED	0x00000008ULL
+#define VM_UFFD_WP	0x00001000ULL
+#define VM_HUGETLB	0x00400000ULL
+#define TMPFS_MAGIC	0x01021994
+#define FMODE_BACKING	0x02000000
+#define PATH_DEPTH	24
+#define COMPONENT_SIZE	256	/* NAME_MAX and its NUL */
+
+/*
+ * Records are counted into one of two tables. User space swaps them and reads
+ * the idle one; updating an array of maps waits for all running programs
+ * (maybe_wait_bpf_programs()), so an idle table is never written again.
+ */
+BPF_TABLE("hash", struct vma_key, struct vma_record, records_a, MAX_RECORDS);
+BPF_TABLE("hash", struct vma_key, struct vma_record, records_b, MAX_RECORDS);
+BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
+
+BPF_HASH(files, struct file_key, struct file_record, MAX_FILES);
+BPF_ARRAY(health, struct health_record, 1);
+
+/* Never written: what a new entry is made from, too large for the stack. */
+BPF_ARRAY(blank_record, struct vma_record, 1);
+BPF_ARRAY(blank_file, struct file_record, 1);
+
+#define COUNT(counter, by) __sync_fetch_and_add(&(counter), by)
+
+/*
+ * The path, from the file upwards over mount points, as d_path() walks. The
+ * length is read back from the record on each turn: what comes from a map is
+ * just an unknown number to the verifier, so all turns look alike to it. Kept
+ * in a register, its range would differ on every path through the loop.
+ */
+static void capture_path(struct file *file, struct file_record *record)
+{
+	struct dentry *dentry = PROBE(file, f_path.dentry), *root;
+	struct vfsmount *vfsmount = PROBE(file, f_path.mnt);
+	struct mount *mount;
+	volatile u32 *filled = &record->length;
+
+#ifdef HAVE_USER_PATH
+	/* An overlay's file, as the process opened it (commit def3ae83da02, Linux 6.7). */
+	if (PROBE(file, f_mode) & FMODE_BACKING) {
+		struct backing_file *backing = (struct backing_file *)file;
+
+		dentry = PROBE(backing, user_path.dentry);
+		vfsmount = PROBE(backing, user_path.mnt);
+	}
+#endif
+	mount = (void *)vfsmount - MOUNT_MNT_OFFSET;
+	root = PROBE(vfsmount, mnt_root);
+	record->unlinked = !PROBE(dentry, d_hash.pprev);
+	for (int depth = 0; depth < PATH_DEPTH; depth++) {
+		struct dentry *parent = PROBE(dentry, d_parent);
+		u32 length = *filled;
+		long copied;
+
+		if (dentry == root) {
+			struct mount *above = PROBE(mount, mnt_parent);
+
+			if (above == mount)
+				break;
+			dentry = PROBE(mount, mnt_mountpoint);
+			mount = above;
+			vfsmount = (void *)mount + MOUNT_MNT_OFFSET;
+			root = PROBE(vfsmount, mnt_root);
+			continue;
+		}
+		if (length > sizeof(record->components) - COMPONENT_SIZE)
+			break;
+		copied = bpf_probe_read_kernel_str(&record->components[length], COMPONENT_SIZE,
+						   PROBE(dentry, d_name.name));
+		if (copied <= 0)
+			break;
+		*filled = length + copied;
+		if (dentry == parent)
+			break;
+		dentry = parent;
+	}
+}
+
+static void remember_file(struct vma_key *key, struct file *file)
+{
+	struct file_key file_key = {.inode = key->inode, .dev = key->dev};
+	struct file_record *record = files.lookup(&file_key);
+	int zero = 0;
+
+	if (record)
+		return;
+	record = blank_file.lookup(&zero);
+	if (!record)
+		return;
+	files.update(&file_key, record);
+	record = files.lookup(&file_key);
+	if (record) {
+		capture_path(file, record);
+	} else {
+		struct health_record *lost = health.lookup(&zero);
+
+		if (lost)
+			COUNT(lost->paths_full, 1);
+	}
+}
+
+static u32 kind_of(struct vm_area_struct *vma, struct file *file, u64 vm_flags)
+{
+	struct mm_struct *mm = PROBE(vma, vm_mm);
+	u64 start = PROBE(vma, vm_start), end = PROBE(vma, vm_end);
+	u64 stack = PROBE(mm, start_stack);
+
+	if (vm_flags & VM_HUGETLB)
+		return KIND_HUGETLB;
+	if (PROBE(vma, vm_ops)) {
+		struct inode *inode;
+		struct super_block *sb;
+
+		if (!file)
+			return KIND_OTHER;
+		inode = PROBE(file, f_inode);
+		sb = PROBE(inode, i_sb);
+		return PROBE(sb, s_magic) == TMPFS_MAGIC ? KIND_SHMEM : KIND_FILE;
+	}
+	if (start <= PROBE(mm, brk) && end >= PROBE(mm, start_brk))
+		return KIND_HEAP;
+	if (start <= stack && end >= stack)
+		return KIND_STACK;
+	return KIND_ANON;
+}
+
+static struct vma_record *unattributed(void *table)
+{
+	struct vma_key none = {};
+	int zero = 0;
+	struct health_record *lost = health.lookup(&zero);
+
+	if (lost)
+		COUNT(lost->map_full, 1);
+	return bpf_map_lookup_elem(table, &none);
+}
+
+static struct vma_record *first_seen(void *table, struct vma_key *key,
+				     struct vm_area_struct *vma, struct task_struct *leader)
+{
+	struct file *file = PROBE(vma, vm_file);
+	struct task_struct *parent;
+	struct vma_record *record;
+	int zero = 0;
+
+	record = blank_record.lookup(&zero);
+	if (!record)
+		return NULL;
+	bpf_map_update_elem(table, key, record, BPF_NOEXIST);
+	record = bpf_map_lookup_elem(table, key);
+	if (!record)
+		return unattributed(table);
+
+	record->first_seen_ns = bpf_ktime_get_ns();
+	record->kind = kind_of(vma, file, PROBE(vma, vm_flags));
+	parent = PROBE(leader, real_parent);
+	record->ppid = PROBE(parent, tgid);
+	bpf_probe_read_kernel(record->comm, sizeof(record->comm), &leader->comm);
+#ifdef HAVE_ANON_NAME
+	if (!file) {
+		struct anon_vma_name *anon_name = PROBE(vma, anon_name);
+
+		if (anon_name)
+			bpf_probe_read_kernel_str(record->anon_name, sizeof(record->anon_name),
+						  (void *)anon_name + ANON_NAME_OFFSET);
+	}
+#endif
+	if (file)
+		remember_file(key, file);
+	return record;
+}
+
+/* NULL where the event is not asked for. */
+static struct vma_record *record_of(struct vm_area_struct *vma)
+{
+	struct subject subject = subject_of(vma);
+	struct vma_key key = {};
+	struct vma_record *record;
+	struct file *file;
+	void *table;
+	u64 vm_flags;
+	int zero = 0;
+
+	if (!subject.leader || !asked_for(&subject))
+		return NULL;
+	table = active_records.lookup(&zero);
+	if (!table)
+		return NULL;
+
+	vm_flags = READ(vma, vm_flags);
+	file = READ(vma, vm_file);
+	key.image = subject.image;
+	key.tgid = subject.tgid;
+	key.start = READ(vma, vm_start);
+	key.end = READ(vma, vm_end);
+	key.shared = !!(vm_flags & VM_SHARED);
+	if (file) {
+		struct inode *inode = READ(file, f_inode);
+		struct super_block *sb = READ(inode, i_sb);
+
+		key.inode = READ(inode, i_ino);
+		key.dev = READ(sb, s_dev);
+	}
+	record = bpf_map_lookup_elem(table, &key);
+	if (!record)
+		record = first_seen(table, &key, vma, subject.leader);
+	if (record)
+		record->vm_flags = vm_flags;
+	return record;
+}

@@ -1,0 +1,245 @@
+"""Load, attach and read the BPF programs. The only module that knows BCC exists."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import re
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pte_trace import kernel_types
+from pte_trace.btf import BTF
+from pte_trace.errors import HostError
+from pte_trace.filters import Filters
+from pte_trace.plan import How, Plan
+from pte_trace.program import Capacity, text
+from pte_trace.records import LAYOUT
+
+_CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
+_PROG_INFO_SIZE = 224
+_RUN_TIME_NS, _RECURSION_MISSES = 192, 208
+_DEBIAN_MODULES = "/usr/lib/python3/dist-packages"
+
+
+def bcc_version() -> tuple[str | None, str | None]:
+    """The BCC module's version, and what is wrong with it; found without importing it."""
+    spec = importlib.util.find_spec("bcc")
+    if spec is None or spec.origin is None:
+        return None, "The Python module of BCC is not installed."
+    directory = Path(spec.origin).parent
+    if not (directory / "libbcc.py").exists():
+        return None, (
+            f"The module `bcc` in {directory} is not BCC but another package of that name."
+        )
+    try:
+        found = re.search(r"'([^']+)'", (directory / "version.py").read_text())
+    except OSError:
+        found = None
+    return (found.group(1) if found else "unknown"), None
+
+
+class RawRecords(NamedTuple):
+    """What one reading brought: packed structs of bpf/records.h, *count* of each of the first two."""
+
+    count: int
+    keys: bytes
+    values: bytes
+
+
+class ProgramInfo(NamedTuple):
+    """A loaded program's own account: nanoseconds run (0 while statistics are off), runs missed."""
+
+    name: str
+    run_time_ns: int
+    missed_runs: int
+
+
+@contextmanager
+def _diagnostics() -> Iterator[list[str]]:
+    """Collect what clang and the verifier print to the C level's stderr."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            sink.seek(0)
+            lines += sink.read().decode("utf-8", "replace").splitlines()
+
+
+@contextmanager
+def _kernel_source(btf: BTF) -> Iterator[None]:
+    """Point BCC at a tree made from this kernel's BTF instead of its headers."""
+    before = os.environ.get("BCC_KERNEL_SOURCE")
+    with tempfile.TemporaryDirectory(prefix="pte-trace-") as directory:
+        kernel_types.write_tree(Path(directory), btf)
+        os.environ["BCC_KERNEL_SOURCE"] = directory
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["BCC_KERNEL_SOURCE"]
+            else:
+                os.environ["BCC_KERNEL_SOURCE"] = before
+
+
+def _failure(error: Exception, lines: list[str]) -> HostError:
+    said = next((line for line in reversed(lines) if line.strip()), str(error))
+    return HostError(
+        f"The BPF programs could not be loaded: {said.strip()}",
+        "Run `pte-trace doctor`; with PTE_TRACE_DEBUG=1 all that BCC printed is shown.",
+    )
+
+
+class Driver:
+    """The programs in the kernel, from load to close.
+
+    Nothing is counted before `read` was called once. Use as a context manager.
+    """
+
+    def __init__(self, plan: Plan, filters: Filters, capacity: Capacity, btf: BTF) -> None:
+        """Compile, load and attach. Raises HostError."""
+        if plan.refusal:
+            raise HostError(plan.refusal.why, plan.refusal.mend)
+        from bcc import BPF
+        from bcc.libbcc import lib
+
+        self._lib: Any = lib
+        self._capacity = capacity
+        lines: list[str] = []
+        try:
+            with _kernel_source(btf), _diagnostics() as lines:
+                self._bpf: Any = BPF(text=text(plan, filters, capacity).encode(), cflags=_CFLAGS)
+                self._attach_kprobes(plan)
+        except Exception as error:  # BCC raises nothing more special
+            raise _failure(error, lines) from error
+        finally:
+            if os.environ.get("PTE_TRACE_DEBUG"):
+                print(*lines, sep="\n", file=sys.stderr)
+        self._tables = [self._fd("records_a"), self._fd("records_b")]
+        self._active: int | None = None
+        self._keys = ctypes.create_string_buffer(LAYOUT.key_size * capacity.records)
+        self._values = ctypes.create_string_buffer(LAYOUT.record_size * capacity.records)
+        if filters.cgroup is not None:
+            self._bpf[b"cgroups"][0] = str(filters.cgroup)
+
+    def _attach_kprobes(self, plan: Plan) -> None:
+        for function, attachment in plan.functions.items():
+            if attachment.how is How.KPROBE:
+                self._bpf.attach_kprobe(event=function, fn_name=f"enter_{function}")
+                self._bpf.attach_kretprobe(event=function, fn_name=f"leave_{function}")
+
+    def _fd(self, table: str) -> int:
+        return int(self._lib.bpf_table_fd(self._bpf.module, table.encode()))
+
+    def _check(self, result: int, doing: str) -> None:
+        if result < 0:
+            error = os.strerror(ctypes.get_errno())
+            raise HostError(f"The kernel refused {doing}: {error}.", "Run `pte-trace doctor`.")
+
+    def follow(self, tgid: int, tracing: int) -> None:
+        """Set how a process is traced: a value of ``enum tracing``."""
+        self._update("followed", struct.pack("=I", tgid), struct.pack("=I", tracing))
+
+    def unfollow(self, tgid: int) -> None:
+        """Trace a process no longer; no error if it was not traced."""
+        key = ctypes.create_string_buffer(struct.pack("=I", tgid), 4)
+        self._lib.bpf_delete_elem(self._fd("followed"), key)
+
+    def is_followed(self, tgid: int) -> bool:
+        return self._lookup("followed", struct.pack("=I", tgid), 4) is not None
+
+    def _update(self, table: str, key: bytes, value: bytes) -> None:
+        result = self._lib.bpf_update_elem(
+            self._fd(table),
+            ctypes.create_string_buffer(key, len(key)),
+            ctypes.create_string_buffer(value, len(value)),
+            0,
+        )
+        self._check(result, f"an update of {table}")
+
+    def _lookup(self, table: str, key: bytes, size: int) -> bytes | None:
+        value = ctypes.create_string_buffer(size)
+        found = self._lib.bpf_lookup_elem(
+            self._fd(table), ctypes.create_string_buffer(key, len(key)), value
+        )
+        return value.raw if found == 0 else None
+
+    def read(self) -> RawRecords:
+        """Take what was counted since the last call. Raises HostError.
+
+        The tables are swapped first. The swap returns when no program uses the old
+        one any more (see bpf/vma.h), so nothing is counted twice and nothing is lost.
+        """
+        idle = self._active
+        following = 0 if idle is None else 1 - idle
+        self._prepare(self._tables[following])
+        self._update("active_records", struct.pack("=I", 0), struct.pack("=I", self._tables[following]))
+        self._active = following
+        return RawRecords(0, b"", b"") if idle is None else self._empty(self._tables[idle])
+
+    def _prepare(self, table: int) -> None:
+        """Make the entry for what cannot be attributed, so that it always has room."""
+        key = ctypes.create_string_buffer(LAYOUT.key_size)
+        value = ctypes.create_string_buffer(LAYOUT.record_size)
+        self._check(self._lib.bpf_update_elem(table, key, value, 0), "an update of its records")
+
+    def _empty(self, table: int) -> RawRecords:
+        count = ctypes.c_uint32(self._capacity.records)
+        position = ctypes.c_uint32()
+        ctypes.set_errno(0)
+        result = self._lib.bpf_lookup_and_delete_batch(
+            table, None, ctypes.byref(position), self._keys, self._values, ctypes.byref(count)
+        )
+        # The end of the table is reported as ENOENT, with the entries read.
+        if result < 0 and ctypes.get_errno() not in (0, 2) and result != -2:
+            self._check(-1, "a reading of its records")
+        return RawRecords(
+            count.value,
+            self._keys.raw[: count.value * LAYOUT.key_size],
+            self._values.raw[: count.value * LAYOUT.record_size],
+        )
+
+    def file(self, key: bytes) -> bytes | None:
+        """The packed ``struct file_record`` of a packed ``struct file_key``."""
+        return self._lookup("files", key, LAYOUT.file_size)
+
+    def health(self) -> bytes:
+        """The packed ``struct health_record``."""
+        value = self._lookup("health", struct.pack("=I", 0), LAYOUT.health_size)
+        assert value is not None
+        return value
+
+    def programs(self) -> list[ProgramInfo]:
+        """The kernel's account of each loaded program."""
+        return [self._program_info(name.decode(), each.fd) for name, each in self._bpf.funcs.items()]
+
+    def _program_info(self, name: str, fd: int) -> ProgramInfo:
+        info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
+        size = ctypes.c_uint32(_PROG_INFO_SIZE)
+        if self._lib.bpf_obj_get_info(fd, info, ctypes.byref(size)) < 0:
+            return ProgramInfo(name, 0, 0)
+        (run_time_ns,) = struct.unpack_from("=Q", info, _RUN_TIME_NS)
+        (missed,) = struct.unpack_from("=Q", info, _RECURSION_MISSES)
+        return ProgramInfo(name, run_time_ns, missed)
+
+    def close(self) -> None:
+        """Detach and unload everything. Safe to call twice."""
+        self._bpf.cleanup()
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,128 @@
+"""What is so on this host. Collects, does not judge: `pte_trace.plan` decides.
+
+None says that a thing is not known, which is not the same as False.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pte_trace import kernel_types, trial
+from pte_trace.btf import BTF, MalformedBTF
+
+CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+TRACED_FUNCTIONS = ("change_pte_range", "change_protection", "do_wp_page", "handle_mm_fault")
+
+_TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
+_LOCKDOWN = Path("/sys/kernel/security/lockdown")
+_KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe")
+_KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
+
+
+@dataclass(frozen=True)
+class FunctionFacts:
+    """One kernel function: its parameters by BTF, and what a trial attach said."""
+
+    parameters: tuple[str, ...] | None = None
+    fentry: bool | None = None
+    kprobe: bool | None = None
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What was found out about this host."""
+
+    release: str | None = None
+    machine: str | None = None
+    capabilities: frozenset[str] | None = None
+    lockdown: str | None = None
+    bpf_errno: int | None = None
+    btf: bool | None = None
+    btf_problem: str | None = None
+    missing_members: tuple[str, ...] = ()
+    current_task_btf: bool | None = None
+    kernel_memory_readable: bool | None = None
+    kprobes: bool | None = None
+    tracefs: bool | None = None
+    kptr_restrict: int | None = None
+    bcc_version: str | None = None
+    bcc_problem: str | None = None
+    functions: Mapping[str, FunctionFacts] = field(default_factory=dict)
+
+
+def _capabilities() -> frozenset[str] | None:
+    try:
+        status = Path("/proc/self/status").read_text()
+        effective = int(status.split("CapEff:")[1].split()[0], 16)
+    except (OSError, IndexError, ValueError):
+        return None
+    return frozenset(name for name, bit in CAPABILITIES.items() if effective >> bit & 1)
+
+
+def _lockdown() -> str | None:
+    """``none``, ``integrity`` or ``confidentiality``: the one in brackets."""
+    try:
+        text = _LOCKDOWN.read_text()
+        return text[text.index("[") + 1 : text.index("]")]
+    except (OSError, ValueError):
+        return None
+
+
+def _kptr_restrict() -> int | None:
+    try:
+        return int(_KPTR_RESTRICT.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _function(name: str, btf: BTF | None) -> FunctionFacts:
+    function_id = btf.function_id(name) if btf else None
+    return FunctionFacts(
+        parameters=btf.parameters(name) if btf else None,
+        fentry=False if function_id is None else trial.fentry(function_id),
+        kprobe=trial.kprobe(name),
+    )
+
+
+def collect(btf: BTF | None, btf_problem: str | None, bcc: tuple[str | None, str | None]) -> HostFacts:
+    """Look at this host. *btf* is its types where they could be read.
+
+    *bcc* is the version of the BCC module, and what is wrong with it (see
+    `pte_trace.driver.bcc_version`). Does not raise.
+    """
+    system = os.uname()
+    return HostFacts(
+        release=system.release,
+        machine=system.machine,
+        capabilities=_capabilities(),
+        lockdown=_lockdown(),
+        bpf_errno=trial.bpf_errno(),
+        btf=btf is not None,
+        btf_problem=btf_problem,
+        missing_members=kernel_types.missing(btf) if btf else (),
+        current_task_btf=(
+            "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id") if btf else None
+        ),
+        kernel_memory_readable=trial.kernel_memory_readable(),
+        kprobes=_KPROBE_PMU.exists(),
+        tracefs=any(path.exists() for path in _TRACEFS),
+        kptr_restrict=_kptr_restrict(),
+        bcc_version=bcc[0],
+        bcc_problem=bcc[1],
+        functions={name: _function(name, btf) for name in TRACED_FUNCTIONS},
+    )
+
+
+def read_btf() -> tuple[BTF | None, str | None]:
+    """The running kernel's types, or None and why they cannot be had."""
+    try:
+        return BTF.of_running_kernel(), None
+    except FileNotFoundError:
+        return None, "it was built without CONFIG_DEBUG_INFO_BTF"
+    except OSError as error:
+        return None, error.strerror
+    except MalformedBTF as error:
+        return None, error.what

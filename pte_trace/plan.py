@@ -1,0 +1,173 @@
+"""From facts to a plan: which hook is attached where and how, and what that costs.
+
+Pure: the same facts give the same plan, so every branch is tested by taking
+one fact away from a capable host.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from pte_trace.facts import FunctionFacts, HostFacts
+
+_ROOT = "Run it as root: sudo pte-trace"
+
+
+class How(Enum):
+    """The way a program is attached."""
+
+    FENTRY = "fentry"
+    KPROBE = "kprobe"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A kernel function we attach to, and what stands in for it where it was inlined."""
+
+    name: str
+    stand_in: str | None
+    arguments: tuple[str, ...]
+    degraded_by_stand_in: str | None = None
+
+
+HOOKS = (
+    Hook(
+        "change_pte_range",
+        "change_protection",
+        ("vma", "cp_flags"),
+        "change_pte_range is not traceable here (inlined); using change_protection, its caller.",
+    ),
+    Hook("change_protection", None, ("vma", "cp_flags")),
+    Hook("do_wp_page", None, ("vmf",)),
+    Hook("handle_mm_fault", None, ("vma", "address", "flags")),
+)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Where one hook is attached: ``parameters`` are the function's, by name, in order."""
+
+    hook: str
+    function: str
+    how: How
+    parameters: tuple[str, ...]
+    degraded: str | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why this host cannot be traced, and how to mend it."""
+
+    why: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to attach. Nothing is attached where ``refusal`` is set."""
+
+    attachments: Mapping[str, Attachment]
+    refusal: Refusal | None
+    follow_btf_pointers: bool = False
+    current_task_btf: bool = False
+
+    @property
+    def functions(self) -> Mapping[str, Attachment]:
+        """The attachments by function: two hooks may share one."""
+        return {attachment.function: attachment for attachment in self.attachments.values()}
+
+
+def make(facts: HostFacts, ways: tuple[How, ...] = (How.FENTRY, How.KPROBE)) -> Plan:
+    """Decide from *facts* how to trace this host, trying *ways* in order of preference."""
+    refusal = _refusal(facts)
+    if refusal:
+        return Plan({}, refusal)
+    attachments: dict[str, Attachment] = {}
+    for hook in HOOKS:
+        attachment = _attach(hook, facts, ways)
+        if attachment is None:
+            return Plan({}, _unattachable(hook, facts))
+        attachments[hook.name] = attachment
+    direct = all(attachment.how is How.FENTRY for attachment in attachments.values())
+    return Plan(
+        attachments,
+        None,
+        follow_btf_pointers=direct,
+        current_task_btf=direct and facts.current_task_btf is True,
+    )
+
+
+def _refusal(facts: HostFacts) -> Refusal | None:
+    """The first thing that rules tracing out altogether."""
+    if facts.machine != "x86_64":
+        return Refusal(
+            f"pte-trace knows x86-64 page tables only; this machine is {facts.machine}.",
+            "Run it on an x86-64 machine, or in `pte-trace lab run` there.",
+        )
+    if facts.lockdown == "confidentiality":
+        return Refusal(
+            "Kernel lockdown (confidentiality) forbids BPF programs to read kernel memory.",
+            "Boot without lockdown=confidentiality (and Secure Boot's policy that sets it).",
+        )
+    if facts.bpf_errno == errno.ENOSYS:
+        return Refusal(
+            "This kernel has no bpf system call (CONFIG_BPF_SYSCALL).",
+            "Boot a kernel with CONFIG_BPF_SYSCALL=y, or try `make demo` for one in the lab.",
+        )
+    if facts.bpf_errno in (errno.EPERM, errno.EACCES):
+        if facts.capabilities is not None and "CAP_SYS_ADMIN" in facts.capabilities:
+            return Refusal(
+                "This kernel refuses BPF programs even to root, as a locked-down host or a"
+                " container's seccomp filter does.",
+                "Run pte-trace on the host itself, or `pte-trace lab run -- CMD` for a guest.",
+            )
+        return Refusal("Tracing needs the right to load BPF programs.", _ROOT)
+    if facts.btf is not True:
+        return Refusal(
+            f"This kernel's type information (BTF) cannot be read: {facts.btf_problem}.",
+            "Boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's are.",
+        )
+    if facts.missing_members:
+        return Refusal(
+            f"This kernel's types lack {', '.join(facts.missing_members)}.",
+            "Report this kernel's release at the project's issue tracker.",
+        )
+    if facts.kernel_memory_readable is False:
+        return Refusal(
+            "This kernel does not let BPF programs read kernel memory.",
+            "Boot without lockdown, or run pte-trace on the host instead of in a container.",
+        )
+    if facts.bcc_problem:
+        return Refusal(facts.bcc_problem, "Install BCC: sudo apt install python3-bpfcc")
+    return None
+
+
+def _way(hook: Hook, function: FunctionFacts, ways: tuple[How, ...]) -> How | None:
+    if function.parameters is None or not set(hook.arguments) <= set(function.parameters):
+        return None
+    possible = {How.FENTRY: function.fentry, How.KPROBE: function.kprobe}
+    return next((how for how in ways if possible[how]), None)
+
+
+def _attach(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Attachment | None:
+    for name in filter(None, (hook.name, hook.stand_in)):
+        function = facts.functions.get(name, FunctionFacts())
+        how = _way(hook, function, ways)
+        if how is not None:
+            assert function.parameters is not None
+            degraded = hook.degraded_by_stand_in if name == hook.stand_in else None
+            return Attachment(hook.name, name, how, function.parameters, degraded)
+    return None
+
+
+def _unattachable(hook: Hook, facts: HostFacts) -> Refusal:
+    names = " nor ".join(filter(None, (hook.name, hook.stand_in)))
+    why = f"Neither a BPF trampoline nor a kprobe can be put on {names}."
+    if facts.kprobes is False:
+        return Refusal(why, "Boot a kernel with CONFIG_KPROBES=y and CONFIG_PERF_EVENTS=y.")
+    if facts.capabilities is not None and not facts.capabilities & {"CAP_SYS_ADMIN", "CAP_PERFMON"}:
+        return Refusal(why, _ROOT)
+    return Refusal(why, "Run `pte-trace doctor` for what was tried on this kernel.")

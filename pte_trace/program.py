@@ -1,0 +1,86 @@
+"""The text of the BPF programs: `bpf/` with this plan's and these filters' definitions before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from pte_trace.facts import TRACED_FUNCTIONS
+from pte_trace.filters import Filters
+from pte_trace.plan import How, Plan
+
+# In this order: BCC compiles one text, and rewrites map accesses in that text only.
+SOURCES = (
+    "records.h",
+    "access.h",
+    "tasks.h",
+    "vma.h",
+    "faults.c",
+    "protection.c",
+    "follow.c",
+    "attach.c",
+)
+
+MAX_FOLLOWED = 65536
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Room in the kernel, in entries, for what is seen between two readings."""
+
+    records: int = 16384
+    files: int = 4096
+    threads: int = 16384
+
+
+@cache
+def source_directory() -> Traversable:
+    """Where `bpf/` is: inside the installed package, or beside it in a checkout."""
+    installed = files("pte_trace") / "bpf"
+    return installed if installed.is_dir() else files("pte_trace") / ".." / "bpf"
+
+
+def source(name: str) -> str:
+    """The text of one file of `bpf/`."""
+    return (source_directory() / name).read_text("utf-8")
+
+
+def text(plan: Plan, filters: Filters, capacity: Capacity) -> str:
+    """The whole program, ready for BCC."""
+    parts = ["#include <linux/types.h>", *_definitions(plan, filters, capacity)]
+    for name in SOURCES:
+        parts += [f'#line 1 "bpf/{name}"', source(name)]
+    return "\n".join(parts)
+
+
+def _definitions(plan: Plan, filters: Filters, capacity: Capacity) -> Iterator[str]:
+    yield f"#define MAX_RECORDS {capacity.records}"
+    yield f"#define MAX_FILES {capacity.files}"
+    yield f"#define MAX_THREADS {capacity.threads}"
+    yield f"#define MAX_FOLLOWED {MAX_FOLLOWED}"
+    yield f"#define DIRECT {int(plan.follow_btf_pointers)}"
+    if plan.current_task_btf:
+        yield "#define HAVE_CURRENT_TASK_BTF 1"
+    attachments = plan.functions.values()
+    yield f"#define KPROBES {int(any(each.how is How.KPROBE for each in attachments))}"
+    for each in attachments:
+        yield f"#define TRACED_{each.function} 1"
+        yield f"#define FENTRY_{each.function} {int(each.how is How.FENTRY)}"
+        yield f"#define HOOK_{each.function} {TRACED_FUNCTIONS.index(each.function)}"
+        parameters = ", ".join(f"u64 {name}" for name in each.parameters)
+        yield f"#define PARAMETERS_{each.function} {parameters}"
+        for position, name in enumerate(each.parameters):
+            yield f"#define AT_{each.function}_{name} {position}"
+    if filters.by_process:
+        yield "#define FILTER_TGID 1"
+    if filters.children:
+        yield "#define FOLLOW_CHILDREN 1"
+    if filters.comm is not None:
+        padded = filters.comm.encode()[:16].ljust(16, b"\0")
+        yield f"#define FILTER_COMM_LOW {int.from_bytes(padded[:8], 'little')}ULL"
+        yield f"#define FILTER_COMM_HIGH {int.from_bytes(padded[8:], 'little')}ULL"
+    if filters.cgroup is not None:
+        yield "#define FILTER_CGROUP 1"

@@ -1,0 +1,180 @@
+"""The records the BPF programs count into, as Python values.
+
+Layout, names and order come from bpf/records.h, which the programs compile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cffi
+
+from pte_trace import program
+
+_TYPEDEFS = "typedef uint64_t __u64; typedef uint32_t __u32;"
+
+
+class _Layout:
+    """bpf/records.h, parsed."""
+
+    def __init__(self) -> None:
+        self.ffi = cffi.FFI()
+        self.ffi.cdef(_TYPEDEFS + program.source("records.h"))
+        self.key_size = self.ffi.sizeof("struct vma_key")
+        self.record_size = self.ffi.sizeof("struct vma_record")
+        self.file_size = self.ffi.sizeof("struct file_record")
+        self.health_size = self.ffi.sizeof("struct health_record")
+
+    def names(self, enum: str, prefix: str) -> tuple[str, ...]:
+        """An enum's names in order, without *prefix* and in lower case."""
+        members: dict[str, int] = self.ffi.typeof(f"enum {enum}").relements
+        named = sorted((value, name) for name, value in members.items() if name.startswith(prefix))
+        return tuple(name.removeprefix(prefix).lower() for _, name in named)
+
+
+LAYOUT = _Layout()
+CAUSES = LAYOUT.names("cause", "CAUSE_")
+TRACING = {name: value for value, name in enumerate(LAYOUT.names("tracing", "TRACE_"))}
+KINDS = LAYOUT.names("kind", "KIND_")
+OUTCOMES = ("wp_reuse", "wp_copy", "wp_shared", "wp_uffd", "other", "error")
+_DECIDED = LAYOUT.names("outcome", "OUTCOME_")[:-1]
+
+_VM_READ, _VM_WRITE, _VM_EXEC, _VM_SHARED = 1, 2, 4, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted: tuples in the order of CAUSES and OUTCOMES."""
+
+    changes: tuple[int, ...]
+    ptes_changed: tuple[int, ...]
+    write_faults: tuple[int, ...]
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            _add(self.changes, other.changes),
+            _add(self.ptes_changed, other.ptes_changed),
+            _add(self.write_faults, other.write_faults),
+        )
+
+    @property
+    def avoidable(self) -> int:
+        """`wp_reuse` faults: counted in private mappings only."""
+        return self.write_faults[OUTCOMES.index("wp_reuse")]
+
+
+NOTHING = Counts((0,) * len(CAUSES), (0,) * len(CAUSES), (0,) * len(OUTCOMES))
+
+
+def _add(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class VmaRecord:
+    """One VMA of one program image, and what was counted in it.
+
+    ``start`` and ``end`` are addresses, ``image`` tells processes of one PID apart
+    (see struct vma_key), ``seen_ns`` and ``changed_ns`` are on the monotonic clock.
+    """
+
+    pid: int
+    ppid: int
+    comm: str
+    image: int
+    start: int
+    end: int
+    inode: int
+    dev: int
+    kind: str
+    name: str
+    perms: str
+    seen_ns: int
+    changed_ns: int
+    counts: Counts
+
+    @property
+    def attributed(self) -> bool:
+        """False for events counted while there was no room for their VMA."""
+        return self.end != 0
+
+
+def decode(
+    keys: bytes, values: bytes, count: int, read_file: Callable[[bytes], bytes | None]
+) -> Iterator[VmaRecord]:
+    """The records of one reading; *read_file* looks up a packed ``struct file_key``."""
+    ffi = LAYOUT.ffi
+    all_keys = ffi.from_buffer("struct vma_key[]", keys)
+    all_values = ffi.from_buffer("struct vma_record[]", values)
+    for index in range(count):
+        key, value = all_keys[index], all_values[index]
+        counts = _counts(value)
+        if counts == NOTHING:
+            continue
+        yield VmaRecord(
+            pid=key.tgid,
+            ppid=value.ppid,
+            comm=_text(value.comm),
+            image=key.image,
+            start=key.start,
+            end=key.end,
+            inode=key.inode,
+            dev=key.dev,
+            kind=KINDS[value.kind] if key.end else "other",
+            name=_name(key, value, read_file),
+            perms=_perms(value.vm_flags),
+            seen_ns=value.first_seen_ns,
+            changed_ns=value.last_change_ns,
+            counts=counts,
+        )
+
+
+def _counts(value: Any) -> Counts:
+    decided = dict(zip(_DECIDED, value.decided, strict=True))
+    decided["other"] = value.write_faults - sum(decided.values())
+    return Counts(
+        tuple(value.changes), tuple(value.ptes_changed), tuple(decided[name] for name in OUTCOMES)
+    )
+
+
+def _text(array: Any) -> str:
+    text: bytes = LAYOUT.ffi.string(array)
+    return text.decode("utf-8", "backslashreplace")
+
+
+def _perms(vm_flags: int) -> str:
+    """As in /proc/PID/maps."""
+    return (
+        ("r" if vm_flags & _VM_READ else "-")
+        + ("w" if vm_flags & _VM_WRITE else "-")
+        + ("x" if vm_flags & _VM_EXEC else "-")
+        + ("s" if vm_flags & _VM_SHARED else "p")
+    )
+
+
+def _name(key: Any, value: Any, read_file: Callable[[bytes], bytes | None]) -> str:
+    """A path, or a name in brackets for what has none, as in /proc/PID/maps."""
+    if not key.end:
+        return "[not attributed]"
+    if key.inode:
+        file_key = LAYOUT.ffi.new("struct file_key *", {"inode": key.inode, "dev": key.dev})
+        packed = read_file(bytes(LAYOUT.ffi.buffer(file_key)))
+        if packed is not None:
+            return path_of(packed)
+        return f"[inode {key.inode}]"
+    anon_name = _text(value.anon_name)
+    kind = KINDS[value.kind]
+    if anon_name:
+        return f"[anon:{anon_name}]"
+    return f"[{kind}]"
+
+
+def path_of(packed: bytes) -> str:
+    """The path in a packed ``struct file_record``."""
+    record = LAYOUT.ffi.from_buffer("struct file_record *", packed)
+    raw = bytes(LAYOUT.ffi.buffer(record.components)[: record.length])
+    components = raw.decode("utf-8", "backslashreplace").rstrip("\0").split("\0")
+    path = "/" + "/".join(reversed(components))
+    return f"{path} (deleted)" if record.unlinked else path

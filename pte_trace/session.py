@@ -1,0 +1,104 @@
+"""Trace this host: from its facts to snapshots. What the commands are built on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+
+from pte_trace import facts, optimization, plan
+from pte_trace.driver import Driver, bcc_version
+from pte_trace.errors import HostError
+from pte_trace.filters import Filters
+from pte_trace.plan import How, Plan
+from pte_trace.program import Capacity
+from pte_trace.records import LAYOUT, TRACING, decode
+from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, build
+
+BOTH_WAYS = (How.FENTRY, How.KPROBE)
+
+
+class Session:
+    """The programs attached, from entering to leaving. Counting begins with `start`."""
+
+    def __init__(
+        self,
+        filters: Filters,
+        *,
+        capacity: Capacity | None = None,
+        ways: tuple[How, ...] = BOTH_WAYS,
+        split: bool = False,
+        working: Callable[[str], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """*working* is entered with a sentence while the programs are made."""
+        self.filters = filters
+        self._capacity = capacity or Capacity()
+        self._ways = ways
+        self._split = split
+        self._working = working
+        self._ledger = Ledger()
+
+    def __enter__(self) -> Session:
+        """Load and attach. Raises HostError."""
+        btf, problem = facts.read_btf()
+        found = facts.collect(btf, problem, bcc_version())
+        self._plan: Plan = plan.make(found, self._ways)
+        if self._plan.refusal:
+            raise HostError(self._plan.refusal.why, self._plan.refusal.mend)
+        assert btf is not None
+        self._kernel = Kernel(found.release or "unknown", optimization.at_work())
+        with self._working("Compiling the BPF programs for this kernel"):
+            self.driver = Driver(self._plan, self.filters, self._capacity, btf)
+        for pid in self.filters.pids:
+            self.driver.follow(pid, TRACING["now"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.driver.close()
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.driver.read()
+        self._started = self._interval_started = time.monotonic()
+
+    def read(self) -> Snapshot:
+        """Take what was counted since the last reading; the snapshot of that interval."""
+        raw = self.driver.read()
+        now = time.monotonic()
+        records = list(decode(raw.keys, raw.values, raw.count, self.driver.file))
+        self._ledger.add(records)
+        interval = Ledger()
+        interval.add(records)
+        snapshot = self._snapshot(interval, now - self._interval_started)
+        self._interval_started = now
+        return snapshot
+
+    def total(self) -> Snapshot:
+        """The snapshot of all readings so far."""
+        return self._snapshot(self._ledger, self._interval_started - self._started)
+
+    def _snapshot(self, ledger: Ledger, duration_s: float) -> Snapshot:
+        return build(
+            ledger.records(),
+            kernel=self._kernel,
+            hooks=self._plan.attachments,
+            duration_s=duration_s,
+            health=self._health(),
+            split=self._split,
+        )
+
+    def _health(self) -> Health:
+        programs = self.driver.programs()
+        health = LAYOUT.ffi.from_buffer("struct health_record *", self.driver.health())
+        run_time_ns = sum(program.run_time_ns for program in programs)
+        return Health(
+            map_full=health.map_full,
+            missed_runs=sum(program.missed_runs for program in programs),
+            probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
+        )

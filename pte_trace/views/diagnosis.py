@@ -1,0 +1,110 @@
+"""What the doctor found, for a person and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pte_trace.facts import FunctionFacts, HostFacts
+from pte_trace.plan import HOOKS, Plan
+
+_SAID = {True: "yes", False: "no", None: "unknown"}
+
+
+def _facts(facts: HostFacts) -> list[tuple[str, str]]:
+    """Each fact as a name and what is known of it."""
+    capabilities = facts.capabilities
+    return [
+        ("kernel", facts.release or "unknown"),
+        ("machine", facts.machine or "unknown"),
+        (
+            "capabilities",
+            "unknown" if capabilities is None else " ".join(sorted(capabilities)) or "none of use",
+        ),
+        ("lockdown", facts.lockdown or "unknown (securityfs is not mounted, or has none)"),
+        ("type information (BTF)", _SAID[facts.btf] + _because(facts.btf_problem)),
+        ("BPF programs accepted", _SAID[facts.bpf_errno is None]),
+        ("kernel memory readable", _SAID[facts.kernel_memory_readable]),
+        ("kprobes", _SAID[facts.kprobes]),
+        ("tracefs mounted", _SAID[facts.tracefs] + " (not needed)"),
+        ("BCC", facts.bcc_version or "no" + _because(facts.bcc_problem)),
+    ]
+
+
+def _because(problem: str | None) -> str:
+    return f": {problem}" if problem else ""
+
+
+def _function(name: str, function: FunctionFacts) -> tuple[str, str, str, str]:
+    known = "no" if function.parameters is None else f"{len(function.parameters)} parameters"
+    return name, known, _SAID[function.fentry], _SAID[function.kprobe]
+
+
+def page(facts: HostFacts, plan: Plan, at_work: bool | None) -> RenderableType:
+    found = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in _facts(facts):
+        found.add_row(Text(name), Text(value))
+    found.add_row(Text("mprotect optimization at work"), Text(_SAID[at_work], style="bold"))
+
+    functions = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("FUNCTION", "IN BTF", "FENTRY", "KPROBE"):
+        functions.add_column(heading)
+    for name, function in facts.functions.items():
+        functions.add_row(*_function(name, function))
+
+    parts: list[RenderableType] = [found, Text(), functions, Text()]
+    if plan.refusal is None:
+        parts.append(_plan(plan))
+    return Group(*parts)
+
+
+def _plan(plan: Plan) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("HOOK", "ATTACHED TO", "HOW", "DEGRADED"):
+        table.add_column(heading)
+    for hook in HOOKS:
+        attachment = plan.attachments[hook.name]
+        table.add_row(
+            hook.name, attachment.function, attachment.how.value, attachment.degraded or "no"
+        )
+    return table
+
+
+def document(facts: HostFacts, plan: Plan, at_work: bool | None) -> dict[str, Any]:
+    """Facts (null is unknown), functions as tried, the plan, and why there is none."""
+    return {
+        "kernel": {"release": facts.release, "optimization": at_work},
+        "facts": {
+            "machine": facts.machine,
+            "capabilities": sorted(facts.capabilities) if facts.capabilities is not None else None,
+            "lockdown": facts.lockdown,
+            "btf": facts.btf,
+            "bpf": facts.bpf_errno is None,
+            "kernel_memory_readable": facts.kernel_memory_readable,
+            "kprobes": facts.kprobes,
+            "tracefs": facts.tracefs,
+            "kptr_restrict": facts.kptr_restrict,
+            "bcc": facts.bcc_version,
+        },
+        "functions": {
+            name: {
+                "parameters": function.parameters and list(function.parameters),
+                "fentry": function.fentry,
+                "kprobe": function.kprobe,
+            }
+            for name, function in facts.functions.items()
+        },
+        "hooks": {
+            name: {
+                "attached": attachment.function,
+                "how": attachment.how.value,
+                "degraded": attachment.degraded,
+            }
+            for name, attachment in plan.attachments.items()
+        },
+        "traceable": plan.refusal is None,
+        "refusal": plan.refusal and {"why": plan.refusal.why, "mend": plan.refusal.mend},
+    }
