@@ -7,7 +7,7 @@
  */
 
 #define PROBE(pointer, member) ({					\
-	typeof((pointer)->member) _value;				\
+	typeof((pointer)->member) _value;	/* zero if unreadable */ \
 	bpf_probe_read_kernel(&_value, sizeof(_value), &(pointer)->member); \
 	_value;								\
 })

@@ -108,6 +108,28 @@ int leave_change_protection(struct pt_regs *ctx)
 }
 #endif
 
+#if !TRACED_mmap_region
+#elif FENTRY_mmap_region
+KRETFUNC_PROBE(mmap_region, PARAMETERS_mmap_region, u64 result)
+{
+	return mapping_born(len, result);
+}
+#else
+int enter_mmap_region(struct pt_regs *ctx)
+{
+	return save(ctx, HOOK_mmap_region);
+}
+
+int leave_mmap_region(struct pt_regs *ctx)
+{
+	struct saved call;
+
+	if (!saved_at_entry(HOOK_mmap_region, &call))
+		return 0;
+	return mapping_born(call.arguments[AT_mmap_region_len], ctx->ax);
+}
+#endif
+
 #ifdef FOLLOW_CHILDREN
 RAW_TRACEPOINT_PROBE(sched_process_fork)
 {

@@ -10,7 +10,6 @@
 #define PTE_FRAME		0x000ffffffffff000ULL
 #define PTE_PRESENT		0x001ULL
 #define PTE_UFFD_WP		0x400ULL
-#define PAGE_MASK		(~0xfffULL)
 
 /*
  * Faults that were handed to a userfaultfd monitor, by thread id: the page's

@@ -63,10 +63,13 @@ struct vma_key {
 };
 
 struct vma_record {
-	/* Captured when the VMA is first seen. */
+	/* Captured when the VMA is first seen; times on the monotonic clock. */
 	__u64 first_seen_ns;
+	__u64 born_ns;		/* of the mmap() that made just this range; 0: none known */
 	__u32 kind;
 	__u32 ppid;
+	__u32 unlinked;
+	__u32 reserved;
 	char comm[16];
 	char anon_name[80];
 	/* Captured at each event; the last one stays. */
@@ -79,16 +82,16 @@ struct vma_record {
 	__u64 ptes_changed[4];
 };
 
+/* A file that was deleted since it was first seen is another file, by name. */
 struct file_key {
 	__u64 inode;
 	__u32 dev;
-	__u32 reserved;
+	__u32 unlinked;
 };
 
 /* A file's path: its components from the last to the first, each ended by NUL. */
 struct file_record {
 	__u32 length;
-	__u32 unlinked;
 	char components[512];
 };
 

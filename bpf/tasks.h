@@ -18,6 +18,18 @@ struct subject {
 	struct task_struct *leader;
 };
 
+static struct subject subject_current(struct task_struct *current)
+{
+	struct task_struct *leader = TASK_READ(current, group_leader);
+	struct subject subject = {
+		.image = TASK_READ(leader, start_boottime) + TASK_READ(leader, self_exec_id),
+		.tgid = TASK_READ(leader, tgid),
+		.leader = leader,
+	};
+
+	return subject;
+}
+
 /*
  * The process that owns @vma: nearly always the current one. Otherwise another
  * one reaches into its memory (ptrace, userfaultfd), or execve() writes the
@@ -25,18 +37,12 @@ struct subject {
  */
 static struct subject subject_of(struct vm_area_struct *vma)
 {
-	struct subject subject = {};
 	struct task_struct *current = CURRENT_TASK();
+	struct subject subject = {};
 	struct task_struct *owner;
 
-	if (READ(vma, vm_mm) == TASK_READ(current, mm)) {
-		struct task_struct *leader = TASK_READ(current, group_leader);
-
-		subject.image = TASK_READ(leader, start_boottime) + TASK_READ(leader, self_exec_id);
-		subject.tgid = TASK_READ(leader, tgid);
-		subject.leader = leader;
-		return subject;
-	}
+	if (READ(vma, vm_mm) == TASK_READ(current, mm))
+		return subject_current(current);
 	owner = MM_OWNER(vma, current);
 	if (!owner)
 		return subject;

@@ -4,11 +4,11 @@
  * tells what it is is taken then, for the process may be gone a moment later.
  */
 
+#define PAGE_MASK	(~0xfffULL)
 #define VM_SHARED	0x00000008ULL
 #define VM_UFFD_WP	0x00001000ULL
 #define VM_HUGETLB	0x00400000ULL
 #define TMPFS_MAGIC	0x01021994
-#define FMODE_BACKING	0x02000000
 #define PATH_DEPTH	24
 #define COMPONENT_SIZE	256	/* NAME_MAX and its NUL */
 
@@ -21,6 +21,19 @@ BPF_TABLE("hash", struct vma_key, struct vma_record, records_a, MAX_RECORDS);
 BPF_TABLE("hash", struct vma_key, struct vma_record, records_b, MAX_RECORDS);
 BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
 
+/*
+ * When mmap() made a mapping: tells a mapping put where another one was from a
+ * part that mprotect() split off. Losing old ones costs two rows for one.
+ */
+struct birth {
+	u64 image;
+	u64 start;
+	u64 end;
+	u64 tgid;
+};
+
+BPF_TABLE("lru_hash", struct birth, u64, births, MAX_BIRTHS);
+
 BPF_HASH(files, struct file_key, struct file_record, MAX_FILES);
 BPF_ARRAY(health, struct health_record, 1);
 
@@ -31,30 +44,37 @@ BPF_ARRAY(blank_file, struct file_record, 1);
 #define COUNT(counter, by) __sync_fetch_and_add(&(counter), by)
 
 /*
- * The path, from the file upwards over mount points, as d_path() walks. The
- * length is read back from the record on each turn: what comes from a map is
- * just an unknown number to the verifier, so all turns look alike to it. Kept
- * in a register, its range would differ on every path through the loop.
+ * Where a file is, as the process that mapped it opened it: the file of an
+ * overlay keeps that beside it (def3ae83da02, Linux 6.7). FMODE_BACKING tells
+ * such a file, but is bit 25 up to Linux 6.13 and bit 24 since, so a path is
+ * believed only where its mount and its dentry are of one file system.
  */
-static void capture_path(struct file *file, struct file_record *record)
+static struct path path_of(struct file *file)
 {
-	struct dentry *dentry = PROBE(file, f_path.dentry), *root;
-	struct vfsmount *vfsmount = PROBE(file, f_path.mnt);
-	struct mount *mount;
-	volatile u32 *filled = &record->length;
-
 #ifdef HAVE_USER_PATH
-	/* An overlay's file, as the process opened it (commit def3ae83da02, Linux 6.7). */
-	if (PROBE(file, f_mode) & FMODE_BACKING) {
-		struct backing_file *backing = (struct backing_file *)file;
+	if (PROBE(file, f_mode) & (1U << 24 | 1U << 25)) {
+		struct path path = PROBE((struct backing_file *)file, user_path);
+		struct super_block *sb = PROBE(path.dentry, d_sb);
 
-		dentry = PROBE(backing, user_path.dentry);
-		vfsmount = PROBE(backing, user_path.mnt);
+		if (sb && PROBE(path.mnt, mnt_sb) == sb)
+			return path;
 	}
 #endif
-	mount = (void *)vfsmount - MOUNT_MNT_OFFSET;
-	root = PROBE(vfsmount, mnt_root);
-	record->unlinked = !PROBE(dentry, d_hash.pprev);
+	return PROBE(file, f_path);
+}
+
+/*
+ * Walk from the file upwards over mount points, as d_path() does. The length
+ * is read back from the record on each turn: what comes from a map is just an
+ * unknown number to the verifier, so all turns look alike to it. Kept in a
+ * register, its range would differ on every path through the loop.
+ */
+static void capture_components(struct path path, struct file_record *record)
+{
+	struct dentry *dentry = path.dentry, *root = PROBE(path.mnt, mnt_root);
+	struct mount *mount = (void *)path.mnt - MOUNT_MNT_OFFSET;
+	volatile u32 *filled = &record->length;
+
 	for (int depth = 0; depth < PATH_DEPTH; depth++) {
 		struct dentry *parent = PROBE(dentry, d_parent);
 		u32 length = *filled;
@@ -62,13 +82,13 @@ static void capture_path(struct file *file, struct file_record *record)
 
 		if (dentry == root) {
 			struct mount *above = PROBE(mount, mnt_parent);
+			struct vfsmount *vfsmount = (void *)above + MOUNT_MNT_OFFSET;
 
 			if (above == mount)
 				break;
 			dentry = PROBE(mount, mnt_mountpoint);
-			mount = above;
-			vfsmount = (void *)mount + MOUNT_MNT_OFFSET;
 			root = PROBE(vfsmount, mnt_root);
+			mount = above;
 			continue;
 		}
 		if (length > sizeof(record->components) - COMPONENT_SIZE)
@@ -84,27 +104,32 @@ static void capture_path(struct file *file, struct file_record *record)
 	}
 }
 
-static void remember_file(struct vma_key *key, struct file *file)
+/* Returns whether the file was deleted. */
+static bool remember_file(struct vma_key *key, struct file *file)
 {
-	struct file_key file_key = {.inode = key->inode, .dev = key->dev};
+	struct path path = path_of(file);
+	struct file_key file_key = {
+		.inode = key->inode, .dev = key->dev, .unlinked = !PROBE(path.dentry, d_hash.pprev),
+	};
 	struct file_record *record = files.lookup(&file_key);
 	int zero = 0;
 
 	if (record)
-		return;
+		return file_key.unlinked;
 	record = blank_file.lookup(&zero);
 	if (!record)
-		return;
+		return file_key.unlinked;
 	files.update(&file_key, record);
 	record = files.lookup(&file_key);
 	if (record) {
-		capture_path(file, record);
+		capture_components(path, record);
 	} else {
 		struct health_record *lost = health.lookup(&zero);
 
 		if (lost)
 			COUNT(lost->paths_full, 1);
 	}
+	return file_key.unlinked;
 }
 
 static u32 kind_of(struct vm_area_struct *vma, struct file *file, u64 vm_flags)
@@ -147,8 +172,12 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 				     struct vm_area_struct *vma, struct task_struct *leader)
 {
 	struct file *file = PROBE(vma, vm_file);
+	struct birth birth = {
+		.image = key->image, .start = key->start, .end = key->end, .tgid = key->tgid,
+	};
 	struct task_struct *parent;
 	struct vma_record *record;
+	u64 *born_ns;
 	int zero = 0;
 
 	record = blank_record.lookup(&zero);
@@ -160,6 +189,9 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 		return unattributed(table);
 
 	record->first_seen_ns = bpf_ktime_get_ns();
+	born_ns = births.lookup(&birth);
+	if (born_ns)
+		record->born_ns = *born_ns;
 	record->kind = kind_of(vma, file, PROBE(vma, vm_flags));
 	parent = PROBE(leader, real_parent);
 	record->ppid = PROBE(parent, tgid);
@@ -174,7 +206,7 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 	}
 #endif
 	if (file)
-		remember_file(key, file);
+		record->unlinked = remember_file(key, file);
 	return record;
 }
 
@@ -215,4 +247,22 @@ static struct vma_record *record_of(struct vm_area_struct *vma)
 	if (record)
 		record->vm_flags = vm_flags;
 	return record;
+}
+
+static int mapping_born(u64 length, u64 result)
+{
+	struct subject subject = subject_current(CURRENT_TASK());
+	struct birth birth = {
+		.image = subject.image,
+		.start = result,
+		.end = result + ((length + ~PAGE_MASK) & PAGE_MASK),
+		.tgid = subject.tgid,
+	};
+	u64 now = bpf_ktime_get_ns();
+
+	/* An error is a small negative number; no address in user space is. */
+	if ((s64)result < 0 || !asked_for(&subject))
+		return 0;
+	births.update(&birth, &now);
+	return 0;
 }

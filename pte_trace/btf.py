@@ -39,14 +39,16 @@ class Member:
 
     ``offset`` and ``size`` are in bytes. ``points_to`` is the C type a pointer
     member leads to (``struct x``, or ``void`` for anything else), None for no pointer.
+    ``embeds`` is the name of the struct a member is, None for anything else.
     """
 
     offset: int
     size: int
     points_to: str | None = None
+    embeds: str | None = None
 
 
-class MalformedBTF(HostError):
+class BTFError(HostError):
     """The bytes are not BTF, or contradict themselves."""
 
     def __init__(self, what: str) -> None:
@@ -60,26 +62,26 @@ class BTF:
     """The types in one BTF blob; little-endian, as on x86-64."""
 
     def __init__(self, data: bytes) -> None:
-        """Index *data*. Raises MalformedBTF."""
+        """Index *data*. Raises BTFError."""
         if len(data) < _HEADER.size:
-            raise MalformedBTF("it is shorter than its header")
+            raise BTFError("it is shorter than its header")
         magic, version, _, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
         if magic != _MAGIC or version != 1:
-            raise MalformedBTF("it does not begin as BTF version 1 does")
+            raise BTFError("it does not begin as BTF version 1 does")
         types = header + type_off
         strings = header + str_off
         if type_len % 4 or types + type_len > len(data) or strings + str_len > len(data):
-            raise MalformedBTF("its sections do not fit in it")
+            raise BTFError("its sections do not fit in it")
         self._types = data[types : types + type_len]
         self._words = memoryview(self._types).cast("I")
         self._strings = data[strings : strings + str_len]
         if not self._strings.startswith(b"\0") or not self._strings.endswith(b"\0"):
-            raise MalformedBTF("its string section is not delimited")
+            raise BTFError("its string section is not delimited")
         self._at = self._index()
 
     @classmethod
     def of_running_kernel(cls) -> BTF:
-        """Read the running kernel's BTF. Raises OSError, MalformedBTF."""
+        """Read the running kernel's BTF. Raises OSError, BTFError."""
         return cls(VMLINUX.read_bytes())
 
     def _index(self) -> list[int]:
@@ -97,14 +99,14 @@ class BTF:
             elif kind in fixed:
                 position += fixed[kind]
             elif not 1 <= kind <= _ENUM64:
-                raise MalformedBTF(f"type {len(at) - 1} is of kind {kind}")
+                raise BTFError(f"type {len(at) - 1} is of kind {kind}")
         if position != end:
-            raise MalformedBTF("its last type is cut off")
+            raise BTFError("its last type is cut off")
         return at
 
     def _position(self, type_id: int) -> int:
         if not 0 < type_id < len(self._at):
-            raise MalformedBTF(f"there is no type {type_id}")
+            raise BTFError(f"there is no type {type_id}")
         return self._at[type_id]
 
     def _kind(self, position: int) -> int:
@@ -119,7 +121,7 @@ class BTF:
     def _string(self, offset: int) -> str:
         end = self._strings.find(b"\0", offset)
         if end < 0:
-            raise MalformedBTF(f"there is no string at {offset}")
+            raise BTFError(f"there is no string at {offset}")
         return self._strings[offset:end].decode("ascii", "replace")
 
     def _named(self, name: str, kinds: set[int]) -> Iterator[int]:
@@ -158,7 +160,7 @@ class BTF:
             if self._kind(position) not in _MODIFIERS:
                 return position
             type_id = self._words[position + 2]
-        raise MalformedBTF(f"type {type_id} is nested without end")
+        raise BTFError(f"type {type_id} is nested without end")
 
     def _size(self, type_id: int) -> int:
         elements = 1
@@ -171,7 +173,7 @@ class BTF:
                 return elements * self._words[position + 2]
             type_id = self._words[position + 3]
             elements *= self._words[position + 5]
-        raise MalformedBTF(f"type {type_id} is nested without end")
+        raise BTFError(f"type {type_id} is nested without end")
 
     def _points_to(self, type_id: int) -> str | None:
         position = self._resolve(type_id)
@@ -183,6 +185,12 @@ class BTF:
             if name and self._kind(target) == _STRUCT:
                 return f"struct {name}"
         return "void"
+
+    def _embeds(self, type_id: int) -> str | None:
+        position = self._resolve(type_id)
+        if self._kind(position) != _STRUCT:
+            return None
+        return self._string(self._words[position]) or None
 
     def struct_size(self, name: str) -> int | None:
         """Bytes a ``struct name`` takes, None where the kernel has no such type."""
@@ -210,7 +218,12 @@ class BTF:
                 return None
             offset += bits // 8
             if depth == len(path) - 1:
-                return Member(offset, self._size(type_id), self._points_to(type_id))
+                return Member(
+                    offset,
+                    self._size(type_id),
+                    self._points_to(type_id),
+                    self._embeds(type_id),
+                )
             position = self._resolve(type_id)
         return None
 

@@ -46,9 +46,9 @@ def bcc_version() -> tuple[str | None, str | None]:
 
 
 class RawRecords(NamedTuple):
-    """What one reading brought: packed structs of bpf/records.h, *count* of each of the first two."""
+    """What one reading brought: packed structs vma_key and vma_record, as many of each."""
 
-    count: int
+    number: int
     keys: bytes
     values: bytes
 
@@ -185,7 +185,9 @@ class Driver:
         idle = self._active
         following = 0 if idle is None else 1 - idle
         self._prepare(self._tables[following])
-        self._update("active_records", struct.pack("=I", 0), struct.pack("=I", self._tables[following]))
+        self._update(
+            "active_records", struct.pack("=I", 0), struct.pack("=I", self._tables[following])
+        )
         self._active = following
         return RawRecords(0, b"", b"") if idle is None else self._empty(self._tables[idle])
 
@@ -223,7 +225,9 @@ class Driver:
 
     def programs(self) -> list[ProgramInfo]:
         """The kernel's account of each loaded program."""
-        return [self._program_info(name.decode(), each.fd) for name, each in self._bpf.funcs.items()]
+        return [
+            self._program_info(name.decode(), each.fd) for name, each in self._bpf.funcs.items()
+        ]
 
     def _program_info(self, name: str, fd: int) -> ProgramInfo:
         info = ctypes.create_string_buffer(_PROG_INFO_SIZE)

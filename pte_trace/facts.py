@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pte_trace import kernel_types, trial
-from pte_trace.btf import BTF, MalformedBTF
+from pte_trace.btf import BTF, BTFError
 
 CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
-TRACED_FUNCTIONS = ("change_pte_range", "change_protection", "do_wp_page", "handle_mm_fault")
+TRACED_FUNCTIONS = (
+    "change_pte_range",
+    "change_protection",
+    "do_wp_page",
+    "handle_mm_fault",
+    "mmap_region",
+)
 
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -87,7 +93,9 @@ def _function(name: str, btf: BTF | None) -> FunctionFacts:
     )
 
 
-def collect(btf: BTF | None, btf_problem: str | None, bcc: tuple[str | None, str | None]) -> HostFacts:
+def collect(
+    btf: BTF | None, btf_problem: str | None, bcc: tuple[str | None, str | None]
+) -> HostFacts:
     """Look at this host. *btf* is its types where they could be read.
 
     *bcc* is the version of the BCC module, and what is wrong with it (see
@@ -124,5 +132,5 @@ def read_btf() -> tuple[BTF | None, str | None]:
         return None, "it was built without CONFIG_DEBUG_INFO_BTF"
     except OSError as error:
         return None, error.strerror
-    except MalformedBTF as error:
+    except BTFError as error:
         return None, error.what

@@ -13,8 +13,10 @@ from pathlib import Path
 from pte_trace.btf import BTF, Member
 from pte_trace.errors import HostError
 
-# What bpf/ reads of the kernel, by struct. A dot leads into an embedded struct.
+# What bpf/ reads of the kernel, by struct. A dot leads into an unnamed type's members;
+# a struct that another one embeds comes before it.
 NEEDED: Mapping[str, tuple[str, ...]] = {
+    "path": ("dentry", "mnt"),
     "vm_area_struct": ("vm_start", "vm_end", "vm_mm", "vm_flags", "vm_file", "vm_ops"),
     "vm_fault": ("vma", "flags", "address", "orig_pte", "pte"),
     "mm_struct": ("start_brk", "brk", "start_stack"),
@@ -29,11 +31,11 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "signal",
     ),
     "signal_struct": ("live.counter",),
-    "file": ("f_inode", "f_mode", "f_path.dentry", "f_path.mnt"),
+    "file": ("f_inode", "f_mode", "f_path"),
     "inode": ("i_ino", "i_sb"),
     "super_block": ("s_dev", "s_magic"),
-    "dentry": ("d_parent", "d_name.name", "d_hash.pprev"),
-    "vfsmount": ("mnt_root",),
+    "dentry": ("d_parent", "d_name.name", "d_hash.pprev", "d_sb"),
+    "vfsmount": ("mnt_root", "mnt_sb"),
     "mount": ("mnt_parent", "mnt_mountpoint"),
     "pt_regs": ("di", "si", "dx", "cx", "r8", "r9", "ax", "sp"),
 }
@@ -42,7 +44,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 OPTIONAL: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "HAVE_ANON_NAME": ("vm_area_struct", ("anon_name",)),
     "HAVE_MM_OWNER": ("mm_struct", ("owner",)),
-    "HAVE_USER_PATH": ("backing_file", ("user_path.dentry", "user_path.mnt")),
+    "HAVE_USER_PATH": ("backing_file", ("user_path",)),
 }
 
 # Where a struct lies in another one, for container_of().
@@ -160,7 +162,7 @@ def _struct(btf: BTF, name: str, paths: Iterable[str]) -> str:
     size = btf.struct_size(name)
     assert size is not None
     checks = "\n".join(
-        f"_Static_assert(__builtin_offsetof(struct {name}, {path}) == {member.offset}, \"\");"
+        f'_Static_assert(__builtin_offsetof(struct {name}, {path}) == {member.offset}, "");'
         for path in paths
         if (member := btf.member(name, path)) is not None
     )
@@ -199,6 +201,8 @@ def _body(tree: _Tree, start: int, end: int) -> str:
 def _declare(name: str, member: Member) -> str:
     if member.points_to:
         return f"{member.points_to} *{name}"
+    if member.embeds:
+        return f"struct {member.embeds} {name}"
     if member.size in _INTEGERS:
         return f"{_INTEGERS[member.size]} {name}"
     return f"char {name}[{member.size}]"
@@ -210,9 +214,7 @@ def write_tree(directory: Path, btf: BTF) -> None:
         _write(directory / name, "")
     _write(directory / "include/linux/kconfig.h", "#define CONFIG_BPF_SYSCALL 1\n")
     _write(directory / "include/linux/version.h", _VERSION)
-    _write(
-        directory / "include/linux/types.h", _BASIC_TYPES + declarations(btf) + "#endif\n"
-    )
+    _write(directory / "include/linux/types.h", _BASIC_TYPES + declarations(btf) + "#endif\n")
 
 
 def _write(path: Path, text: str) -> None:

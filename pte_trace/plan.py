@@ -31,6 +31,7 @@ class Hook:
     stand_in: str | None
     arguments: tuple[str, ...]
     degraded_by_stand_in: str | None = None
+    optional: bool = False
 
 
 HOOKS = (
@@ -43,6 +44,8 @@ HOOKS = (
     Hook("change_protection", None, ("vma", "cp_flags")),
     Hook("do_wp_page", None, ("vmf",)),
     Hook("handle_mm_fault", None, ("vma", "address", "flags")),
+    # Tells a mapping put where another one was from a part mprotect split off.
+    Hook("mmap_region", None, ("len",), optional=True),
 )
 
 
@@ -88,9 +91,10 @@ def make(facts: HostFacts, ways: tuple[How, ...] = (How.FENTRY, How.KPROBE)) -> 
     attachments: dict[str, Attachment] = {}
     for hook in HOOKS:
         attachment = _attach(hook, facts, ways)
-        if attachment is None:
+        if attachment is not None:
+            attachments[hook.name] = attachment
+        elif not hook.optional:
             return Plan({}, _unattachable(hook, facts))
-        attachments[hook.name] = attachment
     direct = all(attachment.how is How.FENTRY for attachment in attachments.values())
     return Plan(
         attachments,

@@ -1,4 +1,4 @@
-"""The text of the BPF programs: `bpf/` with this plan's and these filters' definitions before it."""
+"""The text of the BPF programs: `bpf/` after the definitions of this plan and these filters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ SOURCES = (
     "attach.c",
 )
 
-MAX_FOLLOWED = 65536
+_MAX_FOLLOWED = 65536
+_MAX_BIRTHS = 8192
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def _definitions(plan: Plan, filters: Filters, capacity: Capacity) -> Iterator[s
     yield f"#define MAX_RECORDS {capacity.records}"
     yield f"#define MAX_FILES {capacity.files}"
     yield f"#define MAX_THREADS {capacity.threads}"
-    yield f"#define MAX_FOLLOWED {MAX_FOLLOWED}"
+    yield f"#define MAX_FOLLOWED {_MAX_FOLLOWED}"
+    yield f"#define MAX_BIRTHS {_MAX_BIRTHS}"
     yield f"#define DIRECT {int(plan.follow_btf_pointers)}"
     if plan.current_task_btf:
         yield "#define HAVE_CURRENT_TASK_BTF 1"

@@ -77,7 +77,8 @@ class VmaRecord:
     """One VMA of one program image, and what was counted in it.
 
     ``start`` and ``end`` are addresses, ``image`` tells processes of one PID apart
-    (see struct vma_key), ``seen_ns`` and ``changed_ns`` are on the monotonic clock.
+    (see struct vma_key). On the monotonic clock: when it was first seen, when mmap() made just
+    this range (0: not known), when its protection was changed last (0: never).
     """
 
     pid: int
@@ -92,6 +93,7 @@ class VmaRecord:
     name: str
     perms: str
     seen_ns: int
+    born_ns: int
     changed_ns: int
     counts: Counts
 
@@ -126,6 +128,7 @@ def decode(
             name=_name(key, value, read_file),
             perms=_perms(value.vm_flags),
             seen_ns=value.first_seen_ns,
+            born_ns=value.born_ns,
             changed_ns=value.last_change_ns,
             counts=counts,
         )
@@ -159,10 +162,10 @@ def _name(key: Any, value: Any, read_file: Callable[[bytes], bytes | None]) -> s
     if not key.end:
         return "[not attributed]"
     if key.inode:
-        file_key = LAYOUT.ffi.new("struct file_key *", {"inode": key.inode, "dev": key.dev})
+        file_key = LAYOUT.ffi.new("struct file_key *", _file_key(key, value))
         packed = read_file(bytes(LAYOUT.ffi.buffer(file_key)))
         if packed is not None:
-            return path_of(packed)
+            return path_of(packed) + (" (deleted)" if value.unlinked else "")
         return f"[inode {key.inode}]"
     anon_name = _text(value.anon_name)
     kind = KINDS[value.kind]
@@ -171,10 +174,13 @@ def _name(key: Any, value: Any, read_file: Callable[[bytes], bytes | None]) -> s
     return f"[{kind}]"
 
 
+def _file_key(key: Any, value: Any) -> dict[str, int]:
+    return {"inode": key.inode, "dev": key.dev, "unlinked": value.unlinked}
+
+
 def path_of(packed: bytes) -> str:
     """The path in a packed ``struct file_record``."""
     record = LAYOUT.ffi.from_buffer("struct file_record *", packed)
     raw = bytes(LAYOUT.ffi.buffer(record.components)[: record.length])
     components = raw.decode("utf-8", "backslashreplace").rstrip("\0").split("\0")
-    path = "/" + "/".join(reversed(components))
-    return f"{path} (deleted)" if record.unlinked else path
+    return "/" + "/".join(reversed(components))

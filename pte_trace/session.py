@@ -71,13 +71,18 @@ class Session:
         """Take what was counted since the last reading; the snapshot of that interval."""
         raw = self.driver.read()
         now = time.monotonic()
-        records = list(decode(raw.keys, raw.values, raw.count, self.driver.file))
+        records = list(decode(raw.keys, raw.values, raw.number, self.driver.file))
         self._ledger.add(records)
         interval = Ledger()
         interval.add(records)
         snapshot = self._snapshot(interval, now - self._interval_started)
         self._interval_started = now
         return snapshot
+
+    def processes_ended(self) -> bool:
+        """Whether all processes asked for by PID are gone; False where none was."""
+        pids = self.filters.pids
+        return bool(pids) and not any(self.driver.is_followed(pid) for pid in pids)
 
     def total(self) -> Snapshot:
         """The snapshot of all readings so far."""

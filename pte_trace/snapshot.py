@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import TypeVar
 
 from pte_trace.plan import Attachment
 from pte_trace.records import NOTHING, Counts, VmaRecord
@@ -62,6 +63,25 @@ class Snapshot:
     processes: tuple[ProcessRow, ...]
     vmas: tuple[VmaRow, ...]
     health: Health
+
+
+_SORT_KEYS: Mapping[str, Callable[[VmaRow], object]] = {
+    "faults": lambda vma: sum(vma.counts.write_faults),
+    "avoidable": lambda vma: vma.counts.avoidable,
+    "changes": lambda vma: sum(vma.counts.changes),
+    "ptes": lambda vma: sum(vma.counts.ptes_changed),
+    "pid": lambda vma: vma.pid,
+    "comm": lambda vma: vma.comm,
+    "name": lambda vma: vma.name,
+}
+SORT_FIELDS = tuple(_SORT_KEYS)
+_ASCENDING = {"pid", "comm", "name"}
+
+
+def ordered(vmas: Iterable[VmaRow], field: str) -> list[VmaRow]:
+    """*vmas* by one of SORT_FIELDS: counts largest first, names and PIDs ascending."""
+    by_address = sorted(vmas, key=lambda vma: (vma.pid, vma.start))
+    return sorted(by_address, key=_SORT_KEYS[field], reverse=field not in _ASCENDING)  # type: ignore[arg-type]
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -130,18 +150,46 @@ def _seen(record: VmaRecord) -> int:
     return record.seen_ns
 
 
-def _group(records, key):  # type: ignore[no-untyped-def]
-    groups = defaultdict(list)
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def _group(
+    records: Iterable[VmaRecord], key: Callable[[VmaRecord], _Key]
+) -> dict[_Key, list[VmaRecord]]:
+    groups: dict[_Key, list[VmaRecord]] = defaultdict(list)
     for record in records:
         groups[key(record)].append(record)
     return groups
 
 
+class _Mapping:
+    """VMAs that belong together, while they are being found."""
+
+    def __init__(self, first: VmaRecord) -> None:
+        self.members = [first]
+        self.start = first.start
+        self.end = first.end
+        self.seen_ns = first.seen_ns
+        self.replaced = False
+
+    def touches(self, record: VmaRecord) -> bool:
+        return self.start <= record.end and record.start <= self.end
+
+    def overlaps(self, record: VmaRecord) -> bool:
+        return self.start < record.end and record.start < self.end
+
+    def take(self, members: Iterable[VmaRecord]) -> None:
+        for record in members:
+            self.members.append(record)
+            self.start = min(self.start, record.start)
+            self.end = max(self.end, record.end)
+
+
 def _mappings(records: Iterable[VmaRecord]) -> list[tuple[VmaRecord, ...]]:
     """Put together what overlaps or touches, under one name, in one program image.
 
-    mprotect splits a VMA and the kernel merges it again, so one mapping is seen
-    under many ranges in turn.
+    mprotect splits a VMA and the kernel merges it again, so one mapping is seen under many
+    ranges in turn. A range that mmap made after the others were seen is a mapping of its own.
     """
     alike = _group(
         records,
@@ -155,24 +203,26 @@ def _mappings(records: Iterable[VmaRecord]) -> list[tuple[VmaRecord, ...]]:
             record.perms[3],
         ),
     )
-    mappings: list[tuple[VmaRecord, ...]] = []
-    for members in alike.values():
-        members.sort(key=lambda record: record.start)
-        cluster: list[VmaRecord] = []
-        end = 0
-        for record in members:
-            if cluster and record.start > end:
-                mappings.append(tuple(cluster))
-                cluster = []
-            cluster.append(record)
-            end = max(end, record.end)
-        mappings.append(tuple(cluster))
+    return [tuple(mapping.members) for members in alike.values() for mapping in _cluster(members)]
+
+
+def _cluster(alike: list[VmaRecord]) -> list[_Mapping]:
+    mappings: list[_Mapping] = []
+    for record in sorted(alike, key=_seen):
+        near = [each for each in mappings if not each.replaced and each.touches(record)]
+        joined = [each for each in near if record.born_ns <= each.seen_ns]
+        for each in near:
+            each.replaced = each not in joined and each.overlaps(record)
+        mapping = _Mapping(record)
+        for each in joined:
+            mapping.take(each.members)
+            mapping.seen_ns = min(mapping.seen_ns, each.seen_ns)
+            mappings.remove(each)
+        mappings.append(mapping)
     return mappings
 
 
-def _vma_row(
-    members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str]
-) -> VmaRow:
+def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str]) -> VmaRow:
     newest = max(members, key=lambda record: (record.changed_ns, record.seen_ns))
     return VmaRow(
         pid=newest.pid,

@@ -28,7 +28,9 @@ _WAYS = {
 def filters(command: F) -> F:
     """-p, -c and --cgroup: each may be given, an event passes that satisfies all given."""
     for option in (
-        click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
+        click.option(
+            "--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."
+        ),
         click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
         click.option(
             "-p",
@@ -88,7 +90,9 @@ def make_filters(
         _check_process(pid)
     if comm is not None:
         if not comm:
-            raise UsageError("A process name cannot be empty.", "Give -c a name as `ps -o comm` shows it.")
+            raise UsageError(
+                "A process name cannot be empty.", "Give -c a name as `ps -o comm` shows it."
+            )
         comm = comm.encode()[:COMM_LENGTH].decode("utf-8", "ignore")
     return Filters(pids, comm, _cgroup(cgroup), children)
 
@@ -97,7 +101,9 @@ def _check_process(pid: int) -> None:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError as error:
-        raise UsageError(f"There is no process {pid}.", "See `ps -e` for those there are.") from error
+        raise UsageError(
+            f"There is no process {pid}.", "See `ps -e` for those there are."
+        ) from error
     tgid = int(status.split("Tgid:")[1].split()[0])
     if tgid != pid:
         raise UsageError(f"{pid} is a thread of process {tgid}.", f"Filter by process: -p {tgid}")
@@ -111,7 +117,7 @@ def _cgroup(given: str | None) -> Path | None:
             return path
     raise UsageError(
         f"{given} is not a cgroup (version 2).",
-        f"Give a directory below {_CGROUP_MOUNT}, or its path from there; `systemd-cgls` lists them.",
+        f"Give a directory below {_CGROUP_MOUNT}; `systemd-cgls` lists them.",
     )
 
 

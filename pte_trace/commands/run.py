@@ -56,9 +56,7 @@ def run(
     default = sys.stderr if style == "text" else sys.stdout
     with (
         options.opened(path, default) as stream,
-        Session(
-            filters, ways=options.ways(attach), split=split, working=write.working
-        ) as session,
+        Session(filters, ways=options.ways(attach), split=split, working=write.working) as session,
     ):
         session.start()
         status = _run(command, session)

@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pte_trace.facts import FunctionFacts, HostFacts
-from pte_trace.plan import HOOKS, Plan
+from pte_trace.plan import Plan
 
 _SAID = {True: "yes", False: "no", None: "unknown"}
+_TRIED = {True: "yes", False: "no", None: "not permitted"}
 
 
 def _facts(facts: HostFacts) -> list[tuple[str, str]]:
@@ -40,7 +41,7 @@ def _because(problem: str | None) -> str:
 
 def _function(name: str, function: FunctionFacts) -> tuple[str, str, str, str]:
     known = "no" if function.parameters is None else f"{len(function.parameters)} parameters"
-    return name, known, _SAID[function.fentry], _SAID[function.kprobe]
+    return name, known, _TRIED[function.fentry], _TRIED[function.kprobe]
 
 
 def page(facts: HostFacts, plan: Plan, at_work: bool | None) -> RenderableType:
@@ -65,11 +66,8 @@ def _plan(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("HOOK", "ATTACHED TO", "HOW", "DEGRADED"):
         table.add_column(heading)
-    for hook in HOOKS:
-        attachment = plan.attachments[hook.name]
-        table.add_row(
-            hook.name, attachment.function, attachment.how.value, attachment.degraded or "no"
-        )
+    for name, attachment in plan.attachments.items():
+        table.add_row(name, attachment.function, attachment.how.value, attachment.degraded or "no")
     return table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from typing import IO
 
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pte_trace.records import CAUSES, OUTCOMES, Counts
-from pte_trace.snapshot import Snapshot, VmaRow
+from pte_trace.snapshot import Snapshot, VmaRow, ordered
 
 _PIPE_WIDTH = 1000
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
@@ -52,8 +51,8 @@ def _counts(counts: Counts) -> list[Text]:
     ]
 
 
-def vma_table(rows: Iterable[VmaRow], totals: Counts) -> Table:
-    """A line per mapping, and the totals of all (also of rows not shown)."""
+def vma_table(rows: Iterable[VmaRow], totals: Counts, hidden: int = 0) -> Table:
+    """A line per mapping, and the totals of all, also of the *hidden* ones not shown."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("PID", justify="right", no_wrap=True)
     table.add_column("COMM", no_wrap=True)
@@ -71,7 +70,8 @@ def vma_table(rows: Iterable[VmaRow], totals: Counts) -> Table:
             Text(printable(vma.name)),
             *_counts(vma.counts),
         )
-    table.add_row(*[""] * 4, Text("total", style="bold"), *_counts(totals))
+    label = f"total ({hidden:,} more mappings)" if hidden else "total"
+    table.add_row(*[""] * 4, Text(label, style="bold"), *_counts(totals))
     return table
 
 
@@ -97,7 +97,9 @@ def notes(snapshot: Snapshot) -> list[Text]:
             " totals, not in a mapping. More room: --max-vmas."
         )
     if health.missed_runs:
-        lines.append(f"The kernel skipped {health.missed_runs:,} runs of our programs: not counted.")
+        lines.append(
+            f"The kernel skipped {health.missed_runs:,} runs of our programs: not counted."
+        )
     return [Text(line, style="yellow") for line in lines]
 
 
@@ -111,25 +113,21 @@ def sentence(snapshot: Snapshot) -> Text:
     )
 
 
-def busiest(rows: Iterable[VmaRow]) -> list[VmaRow]:
-    return sorted(
-        rows,
-        key=lambda vma: (sum(vma.counts.write_faults), sum(vma.counts.ptes_changed)),
-        reverse=True,
-    )
-
-
 def report(snapshot: Snapshot) -> RenderableType:
     """The whole report, as `run` prints it."""
     return Group(
         heading(snapshot),
         Text(),
-        vma_table(busiest(snapshot.vmas), snapshot.totals),
+        vma_table(ordered(snapshot.vmas, "faults"), snapshot.totals),
         Text(),
         sentence(snapshot),
         *notes(snapshot),
     )
 
 
-def terminal_height() -> int:
-    return shutil.get_terminal_size().lines
+def interval(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
+    """One interval, as `top` shows it: at most *rows* mappings, the totals of all."""
+    shown = ordered(snapshot.vmas, sort)[:rows]
+    hidden = len(snapshot.vmas) - len(shown)
+    table = vma_table(shown, snapshot.totals, hidden)
+    return Group(heading(snapshot), table, *notes(snapshot), Text())

@@ -1,0 +1,89 @@
+# What a person types. Each target makes what it needs; `make help` lists them.
+
+SHELL := /bin/bash
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
+BIN := .venv/bin
+KERNELS ?= bullseye bookworm trixie sid
+KERNEL ?= bookworm
+TIMEOUT ?= 1200
+
+# Debian's packages: BCC and what the lab, the workloads and apt's other suites need.
+PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
+	gcc libc6-dev linux-libc-dev debian-archive-keyring
+
+WORKLOADS := $(patsubst tests/workloads/%.c,build/workloads/%,$(wildcard tests/workloads/*.c))
+export PTE_TRACE_WORKLOADS := $(CURDIR)/build/workloads
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/ready ## Install what is missing: Debian packages, then .venv
+
+.venv/ready: pyproject.toml
+	@echo "Installing what pte-trace needs (the first time takes a few minutes)"
+	@missing=$$(for each in $(PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done); \
+	if [ -n "$$missing" ]; then \
+		echo "Debian packages:" $$missing; \
+		$(SUDO) apt-get update -q && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+	/usr/bin/python3 -m venv --system-site-packages .venv
+	$(BIN)/pip install --quiet --editable '.[lab,dev]'
+	@touch $@
+
+build/workloads/%: tests/workloads/%.c tests/workloads/workload.h | .venv/ready
+	@mkdir -p $(@D)
+	gcc -O2 -Wall -Wextra -Wno-unused-function -pthread -o $@ $<
+
+.PHONY: workloads
+workloads: .venv/ready ## Build the test programs
+	@$(MAKE) --no-print-directory $(WORKLOADS)
+
+.PHONY: demo
+demo: workloads ## Trace a program that toggles protection, here or in a lab guest
+	@if $(SUDO) $(BIN)/pte-trace doctor >/dev/null 2>&1; then \
+		$(SUDO) $(BIN)/pte-trace run -- build/workloads/demo; \
+	else \
+		echo "This machine's kernel cannot be traced:"; \
+		$(SUDO) $(BIN)/pte-trace doctor 2>&1 >/dev/null | sed 's/^/  /'; \
+		echo "so this is the kernel of Debian $(KERNEL), in a lab guest."; \
+		$(BIN)/pte-trace lab run --kernel $(KERNEL) -- pte-trace run -- build/workloads/demo; \
+	fi
+
+.PHONY: test
+test: lint test-unit test-kernel ## All tests: style, units, and the four stock kernels
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: test-unit
+test-unit: setup ## Tests without root and without a kernel
+	$(BIN)/python -m pytest tests/unit
+
+.PHONY: test-kernel
+test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
+	@$(BIN)/pte-trace lab fetch $(KERNELS)
+	@failed=; for kernel in $(KERNELS); do \
+		echo "== $$kernel"; \
+		$(BIN)/pte-trace lab run --kernel $$kernel --timeout $(TIMEOUT) -- \
+			python -m pytest -p no:cacheprovider tests/kernel || failed="$$failed $$kernel"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
+
+.PHONY: format
+format: setup ## Rewrite the source in the project's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: clean
+clean: ## Remove what was built here (the lab's kernels stay in their cache)
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,87 @@
+"""`pte-trace top`: what happens now, interval by interval."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from pte_trace.commands import options
+from pte_trace.session import Session
+from pte_trace.snapshot import SORT_FIELDS
+from pte_trace.views import document, live, text, write
+
+
+@click.command()
+@options.filters
+@options.output
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two readings.",
+)
+@click.option(
+    "-n", "--count", type=click.IntRange(min=1), metavar="COUNT", help="End after so many readings."
+)
+@click.option(
+    "--sort",
+    type=click.Choice(SORT_FIELDS),
+    default="faults",
+    show_default=True,
+    help="Order of the rows, largest first.",
+)
+@click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Show at most N mappings.")
+def top(
+    pids: tuple[int, ...],
+    comm: str | None,
+    cgroup: str | None,
+    style: str,
+    path: Path | None,
+    split: bool,
+    attach: str,
+    interval: float,
+    count: int | None,
+    sort: str,
+    rows: int | None,
+) -> None:
+    """Show the mappings with the most write faults, interval by interval.
+
+    On a terminal a live view: q quits, s takes the next field to sort by, a switches between
+    the last interval and all since the start. Elsewhere a plain table, one JSON document or
+    some CSV lines for each interval. With -p it ends when the last of those processes does.
+
+    \b
+    Examples:
+      sudo pte-trace top
+      sudo pte-trace top -p 1234 -i 5 -n 12
+      sudo pte-trace top --format json -n 1
+    """
+    filters = options.make_filters(pids, comm, cgroup)
+    with (
+        options.opened(path, sys.stdout) as stream,
+        Session(filters, ways=options.ways(attach), split=split, working=write.working) as session,
+    ):
+        session.start()
+        if style == "text" and stream.isatty() and sys.stdin.isatty():
+            live.show(session, interval=interval, count=count, sort=sort, rows=rows)
+            return
+        taken = 0
+        ended = False
+        while not ended and (count is None or taken < count):
+            time.sleep(interval)
+            ended = session.processes_ended()
+            snapshot = session.read()
+            if style == "text":
+                text.console(stream).print(text.interval(snapshot, sort, rows))
+            elif style == "json":
+                document.write_json(snapshot, stream)
+            else:
+                document.write_csv(snapshot, stream, header=taken == 0)
+            stream.flush()
+            taken += 1

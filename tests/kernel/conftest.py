@@ -1,0 +1,138 @@
+"""Tests on a real kernel: they run inside a guest of the lab, where a skip is a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pte_trace import optimization
+from pte_trace.filters import Filters
+from pte_trace.records import TRACING
+from pte_trace.session import Session
+from pte_trace.views.document import document
+
+# Each start of the command line compiles the BPF programs, which takes half a minute under
+# emulation. What does not depend on the kernel is tested on one.
+ONCE_ON = "bookworm"
+GUEST = os.environ.get("PTE_TRACE_LAB_KERNEL")
+WORKLOADS = Path(os.environ.get("PTE_TRACE_WORKLOADS", "/nonexistent"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not GUEST:
+        reason = "needs a kernel that may be traced: `make test-kernel` boots one in the lab"
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=reason))
+    elif GUEST != ONCE_ON:
+        once = [item for item in items if item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if item not in once]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if GUEST and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped inside the lab: {report.longrepr}"
+    return report
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a workload printed, and the interval's JSON document."""
+
+    status: int
+    lines: list[str]
+    document: dict[str, Any]
+
+    @property
+    def account(self) -> dict[str, Any]:
+        """The workload's own account, from getrusage(2) and /proc/vmstat."""
+        account: dict[str, Any] = json.loads(self.lines[0])
+        return account
+
+    def vma(self, start: str, pid: int | None = None) -> dict[str, Any]:
+        """The row of the mapping that begins at *start*."""
+        rows = [
+            row
+            for row in self.document["vmas"]
+            if row["start"] == start and pid in (None, row["pid"])
+        ]
+        assert len(rows) == 1, rows
+        return rows[0]
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """The row of the mapping that the workload gave its account of."""
+        return self.vma(self.account["start"], self.account["pid"])
+
+
+Run = Callable[..., Traced]
+
+
+@pytest.fixture(scope="session")
+def session() -> Iterator[Session]:
+    """The programs, compiled and attached once for all tests."""
+    with Session(Filters(children=True)) as session:
+        session.start()
+        yield session
+
+
+@pytest.fixture
+def run(session: Session) -> Run:
+    """Run a workload, traced from its first instruction on."""
+
+    def run(name: str, *arguments: object) -> Traced:
+        session.read()
+        session.driver.follow(os.getpid(), TRACING["never"])
+        try:
+            process = subprocess.Popen(
+                [WORKLOADS / name, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+            )
+        finally:
+            session.driver.unfollow(os.getpid())
+        output, _ = process.communicate(timeout=120)
+        return Traced(process.returncode, output.splitlines(), document(session.read()))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def optimized() -> bool:
+    """Whether this kernel has the optimization, found by doing it."""
+    at_work = optimization.at_work()
+    assert at_work is not None
+    return at_work
+
+
+@dataclass(frozen=True)
+class Finished:
+    status: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def pte_trace() -> Callable[..., Finished]:
+    """Run the command line itself."""
+
+    def pte_trace(*arguments: object) -> Finished:
+        finished = subprocess.run(
+            [sys.executable, "-m", "pte_trace", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Finished(finished.returncode, finished.stdout, finished.stderr)
+
+    return pte_trace

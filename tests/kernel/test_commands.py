@@ -1,0 +1,165 @@
+"""The command line on a real kernel: filters, formats, exit status."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.conftest import GUEST, WORKLOADS, Finished
+
+Command = Callable[..., Finished]
+
+
+def test_kprobes_count_the_same(pte_trace: Command, tmp_path: Path, optimized: bool) -> None:
+    path = tmp_path / "report.json"
+    script = f"{WORKLOADS}/toggle 23; echo err >&2; exit 7"
+    done = pte_trace(
+        "run", "--attach", "kprobe", "--format", "json", "-o", path, "--", "sh", "-c", script
+    )
+
+    assert done.status == 7, done.stderr
+    assert json.loads(done.stdout)["pages"] == 23
+    assert done.stderr == "err\n"
+    document = json.loads(path.read_text())
+    (row,) = (row for row in document["vmas"] if row["start"] == "0x600000000000")
+    assert row["write_faults"]["wp_reuse"] == (0 if optimized else 23)
+    assert row["write_faults"]["other"] == 23
+    assert row["ptes_changed"] == 46
+    assert {hook["how"] for hook in document["hooks"].values()} == {"kprobe"}
+    assert document["kernel"]["optimization"] is optimized
+
+
+@pytest.mark.once
+def test_the_comm_filter_acts(pte_trace: Command) -> None:
+    script = f"{WORKLOADS}/toggle 5 >&2; {WORKLOADS}/fork_child 5 >&2"
+    done = pte_trace("run", "--format", "csv", "-c", "toggle", "--", "sh", "-c", script)
+
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["comm"] for row in rows} == {"toggle"}
+    assert any(row["start"] == "0x600000000000" for row in rows)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    mount = Path("/sys/fs/cgroup")
+    if not (mount / "cgroup.controllers").exists():
+        mount = Path("/tmp/cgroup2")
+        mount.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "cgroup2", "none", mount], check=True)
+    outer = mount / "pte-trace-test"
+    inner = outer / "inner"
+    inner.mkdir(parents=True)
+    yield outer
+    inner.rmdir()
+    outer.rmdir()
+
+
+@pytest.mark.once
+def test_the_cgroup_filter_includes_descendants(pte_trace: Command, cgroup: Path) -> None:
+    script = (
+        f"{WORKLOADS}/toggle 5 >&2;"
+        f"sh -c 'echo $$ > {cgroup}/inner/cgroup.procs; exec {WORKLOADS}/fork_child 5 >&2'"
+    )
+    done = pte_trace("run", "--format", "csv", "--cgroup", cgroup, "--", "sh", "-c", script)
+
+    assert done.status == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert "fork_child" in {row["comm"] for row in rows}
+    assert "toggle" not in {row["comm"] for row in rows}
+
+
+@pytest.mark.once
+def test_top_of_one_process_ends_with_it(pte_trace: Command) -> None:
+    code = "import time,mmap\nfor _ in range(60): m=mmap.mmap(-1,4096*7); m[0]=1; time.sleep(.5)"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        done = pte_trace("top", "-p", process.pid, "--format", "json", "-i", 1, "-n", 2)
+        documents = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(documents) == 2
+        assert {row["pid"] for document in documents for row in document["processes"]} == {
+            process.pid
+        }
+        process.kill()
+
+
+@pytest.mark.once
+def test_top_stops_when_its_process_is_gone(pte_trace: Command) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        tracer = subprocess.Popen(
+            [sys.executable, "-m", "pte_trace", "top", "-p", str(process.pid)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert tracer.stdout is not None
+        assert tracer.stdout.readline().startswith("Linux ")
+        process.kill()
+    assert tracer.wait(timeout=60) == 0
+    tracer.stdout.close()
+
+
+@pytest.mark.once
+def test_interrupt_reaches_the_command_and_the_report_comes(tmp_path: Path) -> None:
+    path = tmp_path / "report"
+    tracer = subprocess.Popen(
+        [sys.executable, "-m", "pte_trace", "run", "-o", path, "--", "sleep", "1000"],
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while "sleep" not in _children(tracer.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.killpg(tracer.pid, signal.SIGINT)
+    assert tracer.wait(timeout=60) == 128 + signal.SIGINT
+    assert "sleep" in path.read_text()
+
+
+def _children(pid: int) -> set[str]:
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        if f"\nPPid:\t{pid}\n" in text:
+            found.add(text.split()[1])
+    return found
+
+
+def test_doctor_describes_this_kernel(pte_trace: Command, optimized: bool) -> None:
+    done = pte_trace("doctor", "--json")
+
+    assert done.status == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["traceable"] is True
+    assert found["kernel"]["optimization"] is optimized
+    assert optimized is (GUEST not in {"bullseye", "unpatched"})
+    assert found["facts"]["btf"] is True
+    expected = "change_pte_range" if GUEST == "sid" else "change_protection"
+    assert found["hooks"]["change_pte_range"]["attached"] == expected
+
+
+@pytest.mark.once
+def test_nothing_is_left_in_the_kernel(pte_trace: Command) -> None:
+    before = _bpf_programs()
+    assert pte_trace("run", "--", "sh", "-c", "kill -9 $$").status == 128 + signal.SIGKILL
+    assert _bpf_programs() == before
+
+
+def _bpf_programs() -> int:
+    """File descriptors of BPF programs and maps held by any process."""
+    count = 0
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            count += "bpf" in os.readlink(link)
+        except OSError:
+            continue
+    return count

@@ -1,0 +1,63 @@
+"""Whose fault it was: names, ranges and permissions, also of what is gone at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.kernel.conftest import Run
+
+PAGE = 4096
+ARENA = 0x610000000000
+
+
+def test_short_lived_children_are_all_counted_and_named(run: Run) -> None:
+    pages, count = 3, 200
+    traced = run("children", pages, count)
+
+    pids = [int(line) for line in traced.lines]
+    assert len(pids) == count
+    named = {(process["pid"], process["comm"]): process for process in traced.document["processes"]}
+    for index, pid in enumerate(pids):
+        assert (pid, f"child-{index}") in named
+        row = traced.vma("0x600000000000", pid)
+        assert row["write_faults"]["other"] == pages
+        assert (row["kind"], row["comm"]) == ("anon", f"child-{index}")
+
+
+def test_one_address_used_by_one_mapping_after_the_other(run: Run, tmp_path: Path) -> None:
+    traced = run("mappings", tmp_path)
+
+    rows = [row for row in traced.document["vmas"] if int(row["start"], 16) == ARENA]
+    shown = [line.split(maxsplit=5) for line in traced.lines]
+    expected = {
+        (fields[0], fields[1], fields[5].strip() if len(fields) > 5 else "[anon]")
+        for fields in shown
+    }
+    found = {
+        (f"{int(row['start'], 16):x}-{int(row['end'], 16):x}", row["perms"], row["name"])
+        for row in rows
+    }
+    assert found == expected
+    kinds = {row["name"].rsplit("/", 1)[-1]: row["kind"] for row in rows}
+    assert kinds["[anon]"] == "anon"
+    assert kinds["memfd:in memory (deleted)"] == "shmem"
+    assert kinds["zero (deleted)"] == "shmem"
+
+
+def test_each_mapping_counts_its_own_faults(run: Run, tmp_path: Path) -> None:
+    traced = run("mappings", tmp_path)
+
+    pages = {
+        (int(row["end"], 16) - ARENA) // PAGE: sum(row["write_faults"].values())
+        for row in traced.document["vmas"]
+        if int(row["start"], 16) == ARENA and row["kind"] != "file"
+    }
+    assert pages == {count: count for count in pages}
+
+
+def test_split_shows_what_mprotect_split(run: Run) -> None:
+    traced = run("toggle", 23)
+
+    row = traced.measured
+    assert int(row["end"], 16) - int(row["start"], 16) == 23 * PAGE
+    assert row["perms"] == "rw-p"

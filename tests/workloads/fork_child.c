@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* As toggle.c, with a child alive that shares the pages: each must be copied. */
+#include "workload.h"
+
+int main(int argc, char **argv)
+{
+	size_t pages = pages_wanted(argc, argv);
+	char *memory = map_anonymous(pages);
+	struct account before;
+	pid_t child;
+
+	write_each(memory, pages, 1);
+	child = fork();
+	if (child < 0)
+		err(1, "fork");
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	protect(memory, pages, PROT_READ);
+	protect(memory, pages, RW);
+	account_now();	/* copies what the account itself writes to */
+	before = account_now();
+	write_each(memory, pages, 2);
+	report(memory, pages, account_since(before));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	return 0;
+}

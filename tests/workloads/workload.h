@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What every workload needs: memory that touches no other mapping, and an
+ * account of its own faults from the kernel, printed as one line of JSON.
+ */
+#ifndef WORKLOAD_H
+#define WORKLOAD_H
+
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE 4096UL
+#define GAP (64 * PAGE)
+#define RW (PROT_READ | PROT_WRITE)
+
+/* 128 GiB below the usual mmap area: nothing else is mapped there. */
+static char *next_place = (char *)0x600000000000UL;
+
+/* Map @pages with unmapped room on both sides, so that no VMA can merge with it. */
+static char *map_alone(size_t pages, int prot, int flags, int fd)
+{
+	char *memory = mmap(next_place, pages * PAGE, prot, flags | MAP_FIXED_NOREPLACE, fd, 0);
+
+	if (memory == MAP_FAILED)
+		err(1, "mmap");
+	next_place += pages * PAGE + GAP;
+	return memory;
+}
+
+static char *map_anonymous(size_t pages)
+{
+	return map_alone(pages, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+static void protect(char *memory, size_t pages, int prot)
+{
+	if (mprotect(memory, pages * PAGE, prot))
+		err(1, "mprotect");
+}
+
+static void write_each(char *memory, size_t pages, char value)
+{
+	for (size_t page = 0; page < pages; page++)
+		*(volatile char *)(memory + page * PAGE) = value;
+}
+
+static void read_each(char *memory, size_t pages)
+{
+	for (size_t page = 0; page < pages; page++)
+		(void)*(volatile char *)(memory + page * PAGE);
+}
+
+/* Minor and major: one that had to be attempted again is a major fault to the kernel. */
+static long faults_taken(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_SELF, &usage))
+		err(1, "getrusage");
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+/* How many pages the kernel itself says it reused on a write fault (wp_page_reuse()). */
+static long pages_reused(void)
+{
+	static char text[32768];
+	int file = open("/proc/vmstat", O_RDONLY);
+	ssize_t length = read(file, text, sizeof(text) - 1);
+	char *found;
+
+	close(file);
+	if (length < 0)
+		err(1, "/proc/vmstat");
+	text[length] = 0;
+	found = strstr(text, "pgreuse ");
+	return found ? atol(found + strlen("pgreuse ")) : -1;
+}
+
+struct account {
+	long faults;
+	long reused;
+};
+
+/* Both counters are read once before they count, so that reading them faults no more. */
+static struct account account_now(void)
+{
+	struct account now;
+
+	now.reused = pages_reused();
+	now.faults = faults_taken();
+	return now;
+}
+
+static struct account account_since(struct account before)
+{
+	struct account since;
+
+	since.faults = faults_taken() - before.faults;
+	since.reused = pages_reused() - before.reused;
+	return since;
+}
+
+static void report(const char *memory, size_t pages, struct account account)
+{
+	printf("{\"pid\": %d, \"start\": \"%p\", \"pages\": %zu, \"faults\": %ld, \"reused\": %ld}\n",
+	       getpid(), memory, pages, account.faults, account.reused);
+	fflush(stdout);
+}
+
+/* PAGES from the command line: a prime number says where a count comes from. */
+static size_t pages_wanted(int argc, char **argv)
+{
+	long pages = argc > 1 ? atol(argv[1]) : 23;
+
+	if (pages < 1)
+		errx(2, "not a number of pages: %s", argv[1]);
+	account_now();
+	return pages;
+}
+
+#endif
