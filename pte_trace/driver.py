@@ -136,9 +136,10 @@ class Driver:
 
     def _attach_kprobes(self, plan: Plan) -> None:
         for function, attachment in plan.functions.items():
+            event = function.encode()
             if attachment.how is How.KPROBE:
-                self._bpf.attach_kprobe(event=function, fn_name=f"enter_{function}")
-                self._bpf.attach_kretprobe(event=function, fn_name=f"leave_{function}")
+                self._bpf.attach_kprobe(event=event, fn_name=b"enter_" + event)
+                self._bpf.attach_kretprobe(event=event, fn_name=b"leave_" + event)
 
     def _fd(self, table: str) -> int:
         return int(self._lib.bpf_table_fd(self._bpf.module, table.encode()))

@@ -10,6 +10,7 @@ int main(int argc, char **argv)
 	pid_t child;
 
 	write_each(memory, pages, 1);
+	settle();
 	child = fork();
 	if (child < 0)
 		err(1, "fork");

@@ -9,6 +9,7 @@ int main(int argc, char **argv)
 	struct account before;
 
 	write_each(memory, pages, 1);
+	settle();
 	protect(memory, pages, PROT_READ);
 	protect(memory, pages, RW);
 	before = account_now();

@@ -43,6 +43,7 @@ int main(int argc, char **argv)
 	pages = pages_wanted(argc, argv);
 	memory = map_anonymous(pages);
 	write_each(memory, pages, 1);
+	settle();
 	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
 	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
 		err(1, "userfaultfd");
