@@ -36,6 +36,8 @@ static char *map_alone(size_t pages, int prot, int flags, int fd)
 
 	if (memory == MAP_FAILED)
 		err(1, "mmap");
+	/* One fault may fill 512 small pages otherwise. */
+	madvise(memory, pages * PAGE, MADV_NOHUGEPAGE);
 	next_place += pages * PAGE + GAP;
 	return memory;
 }
