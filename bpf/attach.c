@@ -108,6 +108,29 @@ int leave_change_protection(struct pt_regs *ctx)
 }
 #endif
 
+#if !TRACED_change_pte_range
+#elif FENTRY_change_pte_range
+KRETFUNC_PROBE(change_pte_range, PARAMETERS_change_pte_range, u64 result)
+{
+	return pte_range_changed((struct vm_area_struct *)vma, cp_flags, result);
+}
+#else
+int enter_change_pte_range(struct pt_regs *ctx)
+{
+	return save(ctx, HOOK_change_pte_range);
+}
+
+int leave_change_pte_range(struct pt_regs *ctx)
+{
+	struct saved call;
+
+	if (!saved_at_entry(HOOK_change_pte_range, &call))
+		return 0;
+	return pte_range_changed((struct vm_area_struct *)call.arguments[AT_change_pte_range_vma],
+				 call.arguments[AT_change_pte_range_cp_flags], ctx->ax);
+}
+#endif
+
 #if !TRACED_mmap_region
 #elif FENTRY_mmap_region
 KRETFUNC_PROBE(mmap_region, PARAMETERS_mmap_region, u64 result)

@@ -31,6 +31,7 @@ _MODIFIERS = {_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG}
 _COMPOSITES = {_STRUCT, _UNION}
 _POINTER_SIZE = 8
 _MOST_NESTING = 64
+_VOID = -1  # the position of type 0, which stands for void and is not in the section
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,15 @@ class BTF:
         return at
 
     def _position(self, type_id: int) -> int:
-        if not 0 < type_id < len(self._at):
+        if not type_id:
+            return _VOID
+        if type_id >= len(self._at):
             raise BTFError(f"there is no type {type_id}")
         return self._at[type_id]
 
     def _kind(self, position: int) -> int:
+        if position == _VOID:
+            return 0
         return self._words[position + 1] >> 24 & 0x1F
 
     def _count(self, position: int) -> int:
@@ -169,6 +174,8 @@ class BTF:
             kind = self._kind(position)
             if kind == _PTR:
                 return elements * _POINTER_SIZE
+            if position == _VOID:
+                return 0
             if kind != _ARRAY:
                 return elements * self._words[position + 2]
             type_id = self._words[position + 3]
@@ -179,11 +186,9 @@ class BTF:
         position = self._resolve(type_id)
         if self._kind(position) != _PTR:
             return None
-        if self._words[position + 2]:
-            target = self._resolve(self._words[position + 2])
-            name = self._string(self._words[target])
-            if name and self._kind(target) == _STRUCT:
-                return f"struct {name}"
+        target = self._resolve(self._words[position + 2])
+        if self._kind(target) == _STRUCT and self._string(self._words[target]):
+            return f"struct {self._string(self._words[target])}"
         return "void"
 
     def _embeds(self, type_id: int) -> str | None:
@@ -210,7 +215,7 @@ class BTF:
     def _walk(self, position: int, path: list[str]) -> Member | None:
         offset = 0
         for depth, name in enumerate(path):
-            step = self._find(position, name, 0)
+            step = self._find(position, name, frozenset())
             if step is None:
                 return None
             bits, type_id = step
@@ -227,10 +232,15 @@ class BTF:
             position = self._resolve(type_id)
         return None
 
-    def _find(self, position: int, name: str, depth: int) -> tuple[int, int] | None:
-        """Bit offset and type id of the member *name*, looked for in anonymous members too."""
-        if self._kind(position) not in _COMPOSITES or depth > _MOST_NESTING:
+    def _find(self, position: int, name: str, inside: frozenset[int]) -> tuple[int, int] | None:
+        """Bit offset and type id of the member *name*, looked for in anonymous members too.
+
+        *inside* are the positions of the types on the way here: none may contain itself.
+        """
+        if self._kind(position) not in _COMPOSITES:
             return None
+        if position in inside:
+            raise BTFError("a struct contains itself")
         packed = self._bitfields(position)
         for index in range(self._count(position)):
             at = position + _TYPE_WORDS + 3 * index
@@ -240,7 +250,7 @@ class BTF:
                 if self._string(name_off) == name:
                     return bits, type_id
                 continue
-            inner = self._find(self._resolve(type_id), name, depth + 1)
+            inner = self._find(self._resolve(type_id), name, inside | {position})
             if inner is not None:
                 return bits + inner[0], inner[1]
         return None
@@ -249,6 +259,8 @@ class BTF:
         """Parameter names of *function* in order, None where BTF does not know it."""
         for position in self._named(function, {_FUNC}):
             proto = self._position(self._words[position + 2])
+            if self._kind(proto) != _FUNC_PROTO:
+                raise BTFError(f"the function {function} has no prototype")
             return tuple(
                 self._string(self._words[proto + _TYPE_WORDS + 2 * index])
                 for index in range(self._count(proto))

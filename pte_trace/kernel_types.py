@@ -97,12 +97,9 @@ class _Tree(dict[str, "Member | _Tree"]):
 
 def missing(btf: BTF) -> tuple[str, ...]:
     """The needed members this kernel does not have, as ``struct.member``."""
-    return tuple(
-        f"{struct}.{path}"
-        for struct, paths in NEEDED.items()
-        for path in paths
-        if btf.member(struct, path) is None
-    )
+    needed = [(struct, path) for struct, paths in NEEDED.items() for path in paths]
+    needed.append(_OFFSETS["MOUNT_MNT_OFFSET"])
+    return tuple(f"{struct}.{path}" for struct, path in needed if not btf.member(struct, path))
 
 
 def optional_macros(btf: BTF) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ HOOKS = (
         "change_pte_range",
         "change_protection",
         ("vma", "cp_flags"),
-        "change_pte_range is not traceable here (inlined); using change_protection, its caller.",
+        "change_pte_range is not traceable here (inlined); using change_protection, its caller,"
+        " which counts a huge page as 512 PTEs.",
     ),
     Hook("change_protection", None, ("vma", "cp_flags")),
     Hook("do_wp_page", None, ("vmf",)),

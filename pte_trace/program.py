@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -81,7 +82,7 @@ def _definitions(plan: Plan, filters: Filters, capacity: Capacity) -> Iterator[s
     if filters.children:
         yield "#define FOLLOW_CHILDREN 1"
     if filters.comm is not None:
-        padded = filters.comm.encode()[:16].ljust(16, b"\0")
+        padded = os.fsencode(filters.comm)[:16].ljust(16, b"\0")
         yield f"#define FILTER_COMM_LOW {int.from_bytes(padded[:8], 'little')}ULL"
         yield f"#define FILTER_COMM_HIGH {int.from_bytes(padded[8:], 'little')}ULL"
     if filters.cgroup is not None:

@@ -78,7 +78,8 @@ class VmaRecord:
 
     ``start`` and ``end`` are addresses, ``image`` tells processes of one PID apart
     (see struct vma_key). On the monotonic clock: when it was first seen, when mmap() made just
-    this range (0: not known), when its protection was changed last (0: never).
+    this range (0: not known), when its protection was changed last (0: never), when its name
+    was read.
     """
 
     pid: int
@@ -95,7 +96,22 @@ class VmaRecord:
     seen_ns: int
     born_ns: int
     changed_ns: int
+    named_ns: int
     counts: Counts
+
+    @property
+    def vma(self) -> tuple[object, ...]:
+        """What makes two records be of one VMA."""
+        return (
+            self.pid,
+            self.image,
+            self.start,
+            self.end,
+            self.inode,
+            self.dev,
+            self.perms[3],
+            self.name,
+        )
 
     @property
     def attributed(self) -> bool:
@@ -112,9 +128,6 @@ def decode(
     all_values = ffi.from_buffer("struct vma_record[]", values)
     for index in range(count):
         key, value = all_keys[index], all_values[index]
-        counts = _counts(value)
-        if counts == NOTHING:
-            continue
         yield VmaRecord(
             pid=key.tgid,
             ppid=value.ppid,
@@ -130,7 +143,8 @@ def decode(
             seen_ns=value.first_seen_ns,
             born_ns=value.born_ns,
             changed_ns=value.last_change_ns,
-            counts=counts,
+            named_ns=value.first_seen_ns,
+            counts=_counts(value),
         )
 
 

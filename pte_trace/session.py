@@ -14,7 +14,7 @@ from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
 from pte_trace.records import LAYOUT, TRACING, decode
-from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, build
+from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
 
@@ -38,6 +38,7 @@ class Session:
         self._split = split
         self._working = working
         self._ledger = Ledger()
+        self._unfinished = UnfinishedFaults()
 
     def __enter__(self) -> Session:
         """Load and attach. Raises HostError."""
@@ -71,7 +72,9 @@ class Session:
         """Take what was counted since the last reading; the snapshot of that interval."""
         raw = self.driver.read()
         now = time.monotonic()
-        records = list(decode(raw.keys, raw.values, raw.number, self.driver.file))
+        records = self._unfinished.settle(
+            decode(raw.keys, raw.values, raw.number, self.driver.file)
+        )
         self._ledger.add(records)
         interval = Ledger()
         interval.add(records)

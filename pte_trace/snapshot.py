@@ -10,7 +10,9 @@ from operator import add
 from typing import TypeVar
 
 from pte_trace.plan import Attachment
-from pte_trace.records import NOTHING, Counts, VmaRecord
+from pte_trace.records import NOTHING, OUTCOMES, Counts, VmaRecord
+
+_OTHER = OUTCOMES.index("other")
 
 
 @dataclass(frozen=True)
@@ -96,24 +98,44 @@ class Ledger:
 
     def add(self, records: Iterable[VmaRecord]) -> None:
         for record in records:
-            key = (
-                record.pid,
-                record.image,
-                record.start,
-                record.end,
-                record.inode,
-                record.dev,
-                record.perms[3],
-            )
-            before = self._records.get(key)
+            before = self._records.get(record.vma)
             if before is not None:
                 record = replace(
-                    record, seen_ns=before.seen_ns, counts=before.counts + record.counts
+                    record,
+                    seen_ns=before.seen_ns,
+                    born_ns=record.born_ns or before.born_ns,
+                    changed_ns=record.changed_ns or before.changed_ns,
+                    counts=before.counts + record.counts,
                 )
-            self._records[key] = record
+            self._records[record.vma] = record
 
     def records(self) -> tuple[VmaRecord, ...]:
         return tuple(self._records.values())
+
+
+class UnfinishedFaults:
+    """Keeps each reading's outcomes from being more than its faults.
+
+    A fault that do_wp_page() has decided may return from handle_mm_fault() only after the
+    tables were swapped: decided in this reading, a fault in the next. It is counted here, and
+    taken off there.
+    """
+
+    def __init__(self) -> None:
+        self._owed: dict[tuple[object, ...], int] = {}
+
+    def settle(self, records: Iterable[VmaRecord]) -> list[VmaRecord]:
+        """*records* with no negative count of other faults, and none that counts nothing."""
+        settled = map(self._settled, records)
+        return [record for record in settled if record.counts != NOTHING]
+
+    def _settled(self, record: VmaRecord) -> VmaRecord:
+        faults = list(record.counts.write_faults)
+        other = faults[_OTHER] + self._owed.pop(record.vma, 0)
+        if other < 0:
+            self._owed[record.vma] = other
+        faults[_OTHER] = max(0, other)
+        return replace(record, counts=replace(record.counts, write_faults=tuple(faults)))
 
 
 def build(
@@ -128,7 +150,7 @@ def build(
     """Make a snapshot of *records*; with *split* each VMA keeps a row of its own."""
     records = tuple(records)
     images = _group(records, lambda record: (record.pid, record.image))
-    comms = {image: max(members, key=_seen).comm for image, members in images.items()}
+    comms = {image: max(members, key=_named).comm for image, members in images.items()}
     mappings = [(record,) for record in records] if split else _mappings(records)
     vmas = tuple(_vma_row(members, comms) for members in mappings)
     processes = tuple(
@@ -144,6 +166,10 @@ def build(
         vmas=vmas,
         health=health,
     )
+
+
+def _named(record: VmaRecord) -> int:
+    return record.named_ns
 
 
 def _seen(record: VmaRecord) -> int:

@@ -21,6 +21,11 @@ def doctor(as_json: bool) -> None:
     Nothing stays attached: each way to hook a function is tried for an instant. Whether the
     optimization is at work is found by doing it, in a child process. Exit status 3 where this
     host cannot be traced, with the reason and what mends it.
+
+    \b
+    Examples:
+      sudo pte-trace doctor
+      sudo pte-trace doctor --json
     """
     btf, problem = facts.read_btf()
     found = facts.collect(btf, problem, bcc_version())

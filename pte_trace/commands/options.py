@@ -1,85 +1,154 @@
-"""Options that several commands share, checked before anything is traced."""
+"""Options that the tracing commands share, checked before anything is traced."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import click
 
 from pte_trace.errors import UsageError
 from pte_trace.filters import COMM_LENGTH, Filters
 from pte_trace.plan import How
-
-F = TypeVar("F", bound=Callable[..., Any])
+from pte_trace.program import Capacity
+from pte_trace.session import Session
+from pte_trace.views import write
 
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
-FORMATS = ("text", "json", "csv")
+_FORMATS = ("text", "json", "csv")
 _WAYS = {
     "auto": (How.FENTRY, How.KPROBE),
     "fentry": (How.FENTRY,),
     "kprobe": (How.KPROBE,),
 }
 
-
-def filters(command: F) -> F:
-    """-p, -c and --cgroup: each may be given, an event passes that satisfies all given."""
-    for option in (
-        click.option(
-            "--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."
-        ),
-        click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
-        click.option(
-            "-p",
-            "--pid",
-            "pids",
-            type=click.IntRange(min=1),
-            multiple=True,
-            metavar="PID",
-            help="Only this process; may be repeated.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def output(command: F) -> F:
-    """--format, -o, --split and --attach."""
-    for option in (
-        click.option(
-            "--attach",
-            type=click.Choice(sorted(_WAYS)),
-            default="auto",
-            show_default=True,
-            help="How to hook the kernel's functions.",
-        ),
-        click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them."),
-        click.option(
-            "-o",
-            "--output",
-            "path",
-            type=click.Path(dir_okay=False, path_type=Path),
-            metavar="FILE",
-            help="Write to FILE.",
-        ),
-        click.option(
-            "--format",
-            "style",
-            type=click.Choice(FORMATS),
-            default="text",
-            show_default=True,
-            help="What to write.",
-        ),
-    ):
-        command = option(command)
-    return command
+_OPTIONS = (
+    click.option(
+        "-p",
+        "--pid",
+        "pids",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="PID",
+        help="Only this process; may be repeated.",
+    ),
+    click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
+    click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
+    click.option(
+        "--format",
+        "style",
+        type=click.Choice(_FORMATS),
+        default="text",
+        show_default=True,
+        help="What to write.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        "path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write to FILE.",
+    ),
+    click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them."),
+    click.option(
+        "--max-vmas",
+        type=click.IntRange(min=64, max=1_000_000),
+        default=Capacity.records,
+        show_default=True,
+        metavar="N",
+        help="Room in the kernel for so many VMAs between two readings.",
+    ),
+    click.option(
+        "--attach",
+        type=click.Choice(sorted(_WAYS)),
+        default="auto",
+        show_default=True,
+        help="How to hook the kernel's functions.",
+    ),
+)
 
 
-def ways(attach: str) -> tuple[How, ...]:
-    return _WAYS[attach]
+@dataclass(frozen=True)
+class Request:
+    """What was asked for with the shared options."""
+
+    filters: Filters
+    style: str
+    path: Path | None
+    split: bool
+    max_vmas: int
+    attach: str
+
+    def session(self) -> Session:
+        return Session(
+            self.filters,
+            capacity=Capacity(records=self.max_vmas),
+            ways=_WAYS[self.attach],
+            split=self.split,
+            working=write.working,
+        )
+
+    @contextmanager
+    def output(self, default: IO[str]) -> Iterator[IO[str]]:
+        """-o's file, opened before anything is traced, or *default*. Raises UsageError."""
+        if self.path is None:
+            yield default
+            return
+        try:
+            stream = self.path.open("w", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"{self.path} cannot be written: {error.strerror}.",
+                "Give -o a file you may write.",
+            ) from error
+        with stream:
+            yield stream
+
+
+def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the shared options; it gets them as one Request, its first argument.
+
+    With *children* it traces what it starts itself.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def wrapped(
+            *,
+            pids: tuple[int, ...],
+            comm: str | None,
+            cgroup: str | None,
+            style: str,
+            path: Path | None,
+            split: bool,
+            max_vmas: int,
+            attach: str,
+            **own: Any,
+        ) -> Any:
+            filters = make_filters(pids, comm, cgroup, children=children)
+            return command(Request(filters, style, path, split, max_vmas, attach), **own)
+
+        result: Callable[..., Any] = wrapped
+        for option in reversed(_OPTIONS):
+            result = option(result)
+        return result
+
+    return decorate
+
+
+def seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    """A time to wait: click's FloatRange lets nan and inf through."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number of seconds.", ctx, parameter)
+    return value
 
 
 def make_filters(
@@ -93,20 +162,24 @@ def make_filters(
             raise UsageError(
                 "A process name cannot be empty.", "Give -c a name as `ps -o comm` shows it."
             )
-        comm = comm.encode()[:COMM_LENGTH].decode("utf-8", "ignore")
+        # As the kernel cuts it: after so many bytes, be it within a letter.
+        comm = os.fsdecode(os.fsencode(comm)[:COMM_LENGTH])
     return Filters(pids, comm, _cgroup(cgroup), children)
 
 
 def _check_process(pid: int) -> None:
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError as error:
         raise UsageError(
             f"There is no process {pid}.", "See `ps -e` for those there are."
         ) from error
-    tgid = int(status.split("Tgid:")[1].split()[0])
-    if tgid != pid:
-        raise UsageError(f"{pid} is a thread of process {tgid}.", f"Filter by process: -p {tgid}")
+    tgid = re.search(rb"^Tgid:\s*(\d+)$", status, re.MULTILINE)
+    if tgid and int(tgid[1]) != pid:
+        leader = int(tgid[1])
+        raise UsageError(
+            f"{pid} is a thread of process {leader}.", f"Filter by process: -p {leader}"
+        )
 
 
 def _cgroup(given: str | None) -> Path | None:
@@ -119,23 +192,3 @@ def _cgroup(given: str | None) -> Path | None:
         f"{given} is not a cgroup (version 2).",
         f"Give a directory below {_CGROUP_MOUNT}; `systemd-cgls` lists them.",
     )
-
-
-@contextmanager
-def opened(path: Path | None, default: IO[str]) -> Any:
-    """*path* opened for writing, or *default*. Raises UsageError at once where it cannot be."""
-    if path is None:
-        yield default
-        return
-    try:
-        stream = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}.", "Give -o a file you may write."
-        ) from error
-    with stream:
-        yield stream
-
-
-def stdout() -> IO[str]:
-    return sys.stdout

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import getpid
-from pathlib import Path
 from types import FrameType
 
 import click
@@ -24,21 +23,9 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
-@options.filters
-@options.output
+@options.tracing(children=True)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
-@click.pass_context
-def run(
-    ctx: click.Context,
-    pids: tuple[int, ...],
-    comm: str | None,
-    cgroup: str | None,
-    style: str,
-    path: Path | None,
-    split: bool,
-    attach: str,
-    command: tuple[str, ...],
-) -> None:
+def run(request: options.Request, command: tuple[str, ...]) -> None:
     """Trace COMMAND and all its children, and print a report when it ends.
 
     They are traced from their first instruction on. The text report goes to standard
@@ -52,17 +39,13 @@ def run(
       sudo pte-trace run --format json -o faults.json -- make -j8
       sudo pte-trace run -c postgres -- ./benchmark.sh
     """
-    filters = options.make_filters(pids, comm, cgroup, children=True)
-    default = sys.stderr if style == "text" else sys.stdout
-    with (
-        options.opened(path, default) as stream,
-        Session(filters, ways=options.ways(attach), split=split, working=write.working) as session,
-    ):
+    default = sys.stderr if request.style == "text" else sys.stdout
+    with request.output(default) as stream, request.session() as session:
         session.start()
         status = _run(command, session)
         session.read()
-        write.report(session.total(), style, stream)
-    ctx.exit(status)
+        write.report(session.total(), request.style, stream)
+    click.get_current_context().exit(status)
 
 
 def _run(command: tuple[str, ...], session: Session) -> int:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
+from typing import IO
 
 import click
 
 from pte_trace.commands import options
 from pte_trace.session import Session
 from pte_trace.snapshot import SORT_FIELDS
-from pte_trace.views import document, live, text, write
+from pte_trace.views import document, live, text
 
 
 @click.command()
-@options.filters
-@options.output
+@options.tracing()
 @click.option(
     "-i",
     "--interval",
     type=click.FloatRange(min=0.1),
     default=1.0,
+    callback=options.seconds,
     show_default=True,
     metavar="SECONDS",
     help="Time between two readings.",
@@ -38,13 +38,7 @@ from pte_trace.views import document, live, text, write
 )
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Show at most N mappings.")
 def top(
-    pids: tuple[int, ...],
-    comm: str | None,
-    cgroup: str | None,
-    style: str,
-    path: Path | None,
-    split: bool,
-    attach: str,
+    request: options.Request,
     interval: float,
     count: int | None,
     sort: str,
@@ -62,26 +56,34 @@ def top(
       sudo pte-trace top -p 1234 -i 5 -n 12
       sudo pte-trace top --format json -n 1
     """
-    filters = options.make_filters(pids, comm, cgroup)
-    with (
-        options.opened(path, sys.stdout) as stream,
-        Session(filters, ways=options.ways(attach), split=split, working=write.working) as session,
-    ):
+    with request.output(sys.stdout) as stream, request.session() as session:
         session.start()
-        if style == "text" and stream.isatty() and sys.stdin.isatty():
+        if request.style == "text" and stream.isatty() and sys.stdin.isatty():
             live.show(session, interval=interval, count=count, sort=sort, rows=rows)
-            return
-        taken = 0
-        ended = False
-        while not ended and (count is None or taken < count):
-            time.sleep(interval)
-            ended = session.processes_ended()
-            snapshot = session.read()
-            if style == "text":
-                text.console(stream).print(text.interval(snapshot, sort, rows))
-            elif style == "json":
-                document.write_json(snapshot, stream)
-            else:
-                document.write_csv(snapshot, stream, header=taken == 0)
-            stream.flush()
-            taken += 1
+        else:
+            _intervals(session, request.style, stream, interval, count, sort, rows)
+
+
+def _intervals(
+    session: Session,
+    style: str,
+    stream: IO[str],
+    interval: float,
+    count: int | None,
+    sort: str,
+    rows: int | None,
+) -> None:
+    taken = 0
+    ended = False
+    while not ended and taken != count:
+        time.sleep(interval)
+        ended = session.processes_ended()
+        snapshot = session.read()
+        if style == "text":
+            text.console(stream).print(text.interval(snapshot, sort, rows))
+        elif style == "json":
+            document.write_json(snapshot, stream)
+        else:
+            document.write_csv(snapshot, stream, header=not taken)
+        stream.flush()
+        taken += 1

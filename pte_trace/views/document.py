@@ -10,6 +10,7 @@ from typing import IO, Any
 from pte_trace.plan import Attachment
 from pte_trace.records import CAUSES, OUTCOMES, Counts
 from pte_trace.snapshot import Snapshot
+from pte_trace.views.text import printable
 
 SCHEMA = 1
 
@@ -86,12 +87,13 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def write_csv(snapshot: Snapshot, stream: IO[str], *, header: bool = True) -> None:
-    """A line per row of ``vmas``."""
+    """A line per row of ``vmas``. Control characters in names are shown as escapes."""
     columns = [name for name, _ in _flat({**_VMA_COLUMNS, **row(snapshot.totals)})]
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if header:
         writer.writeheader()
     for vma in document(snapshot)["vmas"]:
+        vma["comm"], vma["name"] = printable(vma["comm"]), printable(vma["name"])
         writer.writerow(dict(_flat(vma)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import IO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +22,12 @@ _HEADINGS = {
     "other": "OTHER",
     "error": "ERROR",
 }
+_COLUMNS = (
+    *("PID", "COMM", "RANGE", "PERM", "MAPPING"),
+    *("CHANGES", "PTES", "FAULTS", *_HEADINGS.values()),
+)
+_LEFT_OUT_FIRST = ("RANGE", "PERM", "ERROR", "UFFD", "SHARED", "CHANGES", "COMM")
+_NARROWEST_MAPPING = 12
 
 
 def console(stream: IO[str]) -> Console:
@@ -42,37 +48,63 @@ def _number(value: int) -> Text:
     return Text(f"{value:,}" if value else "-", style="" if value else "dim")
 
 
-def _counts(counts: Counts) -> list[Text]:
-    return [
-        _number(sum(counts.changes)),
-        _number(sum(counts.ptes_changed)),
-        _number(sum(counts.write_faults)),
-        *(_number(faults) for faults in counts.write_faults),
-    ]
+def _counts(counts: Counts) -> dict[str, Text]:
+    """The cells of the columns that count."""
+    outcomes = zip(OUTCOMES, counts.write_faults, strict=True)
+    return {
+        "CHANGES": _number(sum(counts.changes)),
+        "PTES": _number(sum(counts.ptes_changed)),
+        "FAULTS": _number(sum(counts.write_faults)),
+        **{_HEADINGS[name]: _number(faults) for name, faults in outcomes},
+    }
 
 
-def vma_table(rows: Iterable[VmaRow], totals: Counts, hidden: int = 0) -> Table:
-    """A line per mapping, and the totals of all, also of the *hidden* ones not shown."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("PID", justify="right", no_wrap=True)
-    table.add_column("COMM", no_wrap=True)
-    table.add_column("RANGE", no_wrap=True)
-    table.add_column("PERM", no_wrap=True)
-    table.add_column("MAPPING", overflow="ellipsis", no_wrap=True, min_width=8)
-    for heading in ("CHANGES", "PTES", "FAULTS", *(_HEADINGS[name] for name in OUTCOMES)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for vma in rows:
-        table.add_row(
-            Text(str(vma.pid)),
-            Text(printable(vma.comm)),
-            Text(f"{vma.start:x}-{vma.end:x}"),
-            Text(vma.perms),
-            Text(printable(vma.name)),
-            *_counts(vma.counts),
-        )
-    label = f"total ({hidden:,} more mappings)" if hidden else "total"
-    table.add_row(*[""] * 4, Text(label, style="bold"), *_counts(totals))
-    return table
+class VmaTable:
+    """A line per mapping, and the totals of all, also of the *hidden* ones not shown.
+
+    Where it is too wide for the terminal columns are left out, never a digit of a number.
+    """
+
+    def __init__(self, rows: Iterable[VmaRow], totals: Counts, hidden: int = 0) -> None:
+        self._rows = list(rows)
+        self._totals = totals
+        self._hidden = hidden
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unlimited = options.update(max_width=_PIPE_WIDTH)
+        for dropped in range(len(_LEFT_OUT_FIRST) + 1):
+            left_out = set(_LEFT_OUT_FIRST[:dropped])
+            least = self._table(left_out, _NARROWEST_MAPPING)
+            spare = options.max_width - console.measure(least, options=unlimited).maximum
+            if spare >= 0:
+                break
+        yield self._table(left_out, _NARROWEST_MAPPING + max(0, spare))
+
+    def _table(self, left_out: set[str], mapping_width: int) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        shown = [heading for heading in _COLUMNS if heading not in left_out]
+        for heading in shown:
+            if heading == "MAPPING":
+                table.add_column(
+                    heading, no_wrap=True, overflow="ellipsis", max_width=mapping_width
+                )
+            else:
+                right = heading not in ("COMM", "RANGE", "PERM")
+                table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        for vma in self._rows:
+            cells = {
+                "PID": Text(str(vma.pid)),
+                "COMM": Text(printable(vma.comm)),
+                "RANGE": Text(f"{vma.start:x}-{vma.end:x}"),
+                "PERM": Text(vma.perms),
+                "MAPPING": Text(printable(vma.name)),
+                **_counts(vma.counts),
+            }
+            table.add_row(*(cells[heading] for heading in shown))
+        label = f"total ({self._hidden:,} more)" if self._hidden else "total"
+        totals = {"MAPPING": Text(label, style="bold"), **_counts(self._totals)}
+        table.add_row(*(totals.get(heading, Text()) for heading in shown))
+        return table
 
 
 def heading(snapshot: Snapshot) -> Text:
@@ -118,7 +150,7 @@ def report(snapshot: Snapshot) -> RenderableType:
     return Group(
         heading(snapshot),
         Text(),
-        vma_table(ordered(snapshot.vmas, "faults"), snapshot.totals),
+        VmaTable(ordered(snapshot.vmas, "faults"), snapshot.totals),
         Text(),
         sentence(snapshot),
         *notes(snapshot),
@@ -129,5 +161,8 @@ def interval(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
     """One interval, as `top` shows it: at most *rows* mappings, the totals of all."""
     shown = ordered(snapshot.vmas, sort)[:rows]
     hidden = len(snapshot.vmas) - len(shown)
-    table = vma_table(shown, snapshot.totals, hidden)
-    return Group(heading(snapshot), table, *notes(snapshot), Text())
+    table = VmaTable(shown, snapshot.totals, hidden)
+    said = [heading(snapshot), *notes(snapshot)]
+    for line in said:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(said[0], table, *said[1:], Text())

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from pte_trace.views.document import document
 # Each start of the command line compiles the BPF programs, which takes half a minute under
 # emulation. What does not depend on the kernel is tested on one.
 ONCE_ON = "bookworm"
-GUEST = os.environ.get("PTE_TRACE_LAB_KERNEL")
+GUEST = os.environ.get("PTE_TRACE_LAB")
 WORKLOADS = Path(os.environ.get("PTE_TRACE_WORKLOADS", "/nonexistent"))
 
 
@@ -38,7 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if GUEST and report.skipped:
         report.outcome = "failed"
@@ -62,7 +64,7 @@ class Traced:
 
     def vma(self, start: str, pid: int | None = None) -> dict[str, Any]:
         """The row of the mapping that begins at *start*."""
-        rows = [
+        rows: list[dict[str, Any]] = [
             row
             for row in self.document["vmas"]
             if row["start"] == start and pid in (None, row["pid"])

@@ -1,0 +1,80 @@
+"""Where kernels are kept. An entry appears whole or not at all.
+
+Layout: kernels/NAME/RELEASE is an unpacked root; what begins with a dot is being made or
+removed and belongs to whoever holds the lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pte_trace.lab.kernels import Kernel, in_root
+
+
+def directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """The cache's directory; it need not exist."""
+    if own := environ.get("PTE_TRACE_LAB_CACHE"):
+        return Path(own).absolute()
+    shared = environ.get("XDG_CACHE_HOME")
+    base = Path(shared) if shared else Path.home() / ".cache"
+    return base.absolute() / "pte-trace" / "lab"
+
+
+def find(cache: Path, name: str) -> Kernel | None:
+    """The kernel of this name, None where there is none or only a part of one."""
+    for root in sorted((cache / "kernels" / name).glob("[!.]*")):
+        if kernel := in_root(name, root):
+            return kernel
+    return None
+
+
+@contextmanager
+def new_entry(cache: Path, name: str, release: str) -> Iterator[Path]:
+    """An empty directory that takes the place of all entries of `name` when the body is done.
+
+    Hold the lock. Where the body raises, the old entries stay.
+    """
+    entries = cache / "kernels" / name
+    entries.mkdir(parents=True, exist_ok=True)
+    for left in entries.glob(".*"):
+        shutil.rmtree(left)
+    made = Path(tempfile.mkdtemp(prefix=".new-", dir=entries))
+    # mkdtemp's 0700 would hide the modules from a guest that another user boots.
+    made.chmod(0o755)
+    try:
+        yield made
+        for old in entries.glob("[!.]*"):
+            # Renamed first: an entry removed half must not be found.
+            old.rename(entries / f".old-{old.name}")
+        made.rename(entries / release)
+    finally:
+        for left in entries.glob(".*"):
+            shutil.rmtree(left)
+
+
+@contextmanager
+def locked(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Be the only one that changes the cache; `waiting` is called once if another is."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def size(root: Path) -> int:
+    """Bytes that a directory takes on disk."""
+    return sum(
+        os.lstat(os.path.join(where, name)).st_blocks * 512
+        for where, _, names in os.walk(root)
+        for name in names
+    )

@@ -1,0 +1,65 @@
+"""What a guest is given: its size, and what of this machine it may write to."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pte_trace.errors import UsageError
+
+_MEMORY = re.compile(r"[1-9][0-9]*[MG]", re.IGNORECASE)
+# virtme-ng passes directories on the kernel's command line and accepts these characters.
+_DIRECTORY = re.compile(r"[A-Za-z0-9_+/.-]+")
+_CPUS = 2
+
+
+@dataclass(frozen=True)
+class Guest:
+    """How a guest is booted. UsageError for a value that no guest can have.
+
+    `cpus` None stands for two, or one with `icount`, which can run no more. `timeout` is in
+    seconds from power-on. `rwdirs` are this machine's directories that the guest may change.
+    """
+
+    cpus: int | None = None
+    memory: str = "4G"
+    icount: bool = False
+    timeout: float = 600
+    rwdirs: tuple[Path, ...] = ()
+    network: bool = False
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cpus is not None and self.cpus < 1:
+            raise UsageError(f"A guest cannot have {self.cpus} CPUs.", "Give --cpus 1 or more.")
+        if self.icount and (self.cpus or 1) > 1:
+            raise UsageError(
+                "Instructions can be counted on one CPU only.",
+                "Leave out --cpus, or leave out --icount.",
+            )
+        if not _MEMORY.fullmatch(self.memory):
+            raise UsageError(
+                f"{self.memory} is not a size of memory.", "Give --memory 512M or 4G, for example."
+            )
+        if not self.timeout > 0:
+            raise UsageError(
+                f"A guest cannot end within {self.timeout:g} s.", "Give --timeout 1 or more."
+            )
+        for directory in self.rwdirs:
+            self._check(directory)
+
+    @property
+    def cpu_count(self) -> int:
+        """How many CPUs the guest has."""
+        return 1 if self.icount else self.cpus or _CPUS
+
+    @staticmethod
+    def _check(directory: Path) -> None:
+        if not directory.is_dir():
+            raise UsageError(f"{directory} is not a directory.", "Make it, or name another.")
+        if not _DIRECTORY.fullmatch(str(directory.absolute())):
+            raise UsageError(
+                f"A guest cannot be given {directory.absolute()}.",
+                "Use a path of letters, digits and _ + . - only.",
+            )

@@ -1,0 +1,47 @@
+"""Which kernels the lab knows, and how one is found in the cache, whatever put it there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pte_trace.errors import UsageError
+
+DEBIAN = {
+    "bullseye": "Debian 11, Linux 5.10: before the optimization",
+    "bookworm": "Debian 12, Linux 6.1: the optimization as it landed in 6.0",
+    "trixie": "Debian 13, Linux 6.12: clean and huge pages and NUMA hints too, since 6.2",
+    "sid": "Debian unstable: the newest kernel that Debian has",
+}
+KERNELS = {**DEBIAN}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A bootable kernel: `root` holds lib/modules/`release` with its modules.dep."""
+
+    name: str
+    release: str
+    vmlinuz: Path
+    root: Path
+
+
+def check_names(names: Iterable[str], known: Iterable[str] = KERNELS) -> None:
+    """Raise UsageError for the first name that is not known."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"There is no kernel `{name}` here.", f"The kernels are {', '.join(known)}."
+            )
+
+
+def in_root(name: str, root: Path) -> Kernel | None:
+    """The kernel in an unpacked root, None where it is not whole."""
+    for dependencies in root.glob("lib/modules/*/modules.dep"):
+        modules = dependencies.parent
+        for vmlinuz in (root / "boot" / f"vmlinuz-{modules.name}", modules / "vmlinuz"):
+            if vmlinuz.is_file():
+                return Kernel(name, modules.name, vmlinuz, root)
+    return None

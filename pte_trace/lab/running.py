@@ -1,0 +1,81 @@
+"""Run a command in a kernel of the lab, from its name to its exit status."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pte_trace.errors import HostError
+from pte_trace.lab import boot, cache, kvm
+from pte_trace.lab.boot import Boot
+from pte_trace.lab.fetch import Fetcher
+from pte_trace.lab.guest import Guest
+from pte_trace.lab.kernels import Kernel, check_names
+from pte_trace.lab.progress import Progress, silent
+from pte_trace.lab.supervise import Sink
+
+
+def run(
+    kernel_name: str,
+    argv: Sequence[str],
+    *,
+    cpus: int | None = None,
+    memory: str = "4G",
+    icount: bool = False,
+    timeout: float = 600,
+    rwdirs: Sequence[Path] = (),
+    network: bool = False,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run argv in a kernel of the lab; as subprocess.run with captured output.
+
+    Raises what `stream` does.
+    """
+    guest = Guest(cpus, memory, icount, timeout, tuple(rwdirs), network)
+    stdout, stderr = bytearray(), bytearray()
+    status = stream(kernel_name, argv, guest, stdout.extend, stderr.extend, silent())
+    return subprocess.CompletedProcess(list(argv), status, bytes(stdout), bytes(stderr))
+
+
+def stream(
+    kernel_name: str,
+    argv: Sequence[str],
+    guest: Guest,
+    stdout: Sink,
+    stderr: Sink,
+    progress: Progress,
+) -> int:
+    """Run argv in a kernel of the lab, hand on its output as it comes, return its status.
+
+    A missing kernel is fetched. UsageError for an unknown name, HostError where it cannot be
+    fetched or booted, does not end in time or dies.
+    """
+    check_names([kernel_name])
+    directory = cache.directory()
+    kernel = cache.find(directory, kernel_name)
+    if kernel is None:
+        progress.say(f"{kernel_name} is not fetched yet")
+        kernel = Fetcher(directory, progress).ensure(kernel_name)
+    accelerated = not guest.icount and _kvm_usable(directory, kernel, progress)
+    with ExitStack() as waiting:
+        how = "with KVM" if accelerated else "under emulation"
+        if not guest.verbose:
+            waiting.enter_context(progress.spinner(f"Booting {kernel_name} {kernel.release} {how}"))
+        return boot.run(Boot(kernel, guest, accelerated), argv, stdout, stderr, waiting.close)
+
+
+def _kvm_usable(directory: Path, kernel: Kernel, progress: Progress) -> bool:
+    def trial() -> bool:
+        guest = Guest(cpus=1, memory="1G", timeout=kvm.TRIAL_TIMEOUT)
+        with progress.step("Trying KVM, once"):
+            try:
+                return boot.run(Boot(kernel, guest, True), ["true"], _ignore, _ignore) == 0
+            except HostError:
+                return False
+
+    return kvm.usable(directory, trial)
+
+
+def _ignore(data: bytes) -> None:
+    pass

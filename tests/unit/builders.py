@@ -1,0 +1,115 @@
+"""Values to test with: a capable host, records, snapshots. For BTF see btf_writer.py.
+
+Each builder gives a plain, complete value; a test says only in what its own differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pte_trace import plan
+from pte_trace.facts import CAPABILITIES, FunctionFacts, HostFacts
+from pte_trace.records import CAUSES, OUTCOMES, Counts, VmaRecord
+from pte_trace.snapshot import Health, Kernel, Snapshot, build
+
+# The functions as Linux 6.18 has them; kernel-facts.md lists how they were before.
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "change_pte_range": ("tlb", "vma", "pmd", "addr", "end", "newprot", "cp_flags"),
+    "change_protection": ("tlb", "vma", "start", "end", "cp_flags"),
+    "do_wp_page": ("vmf",),
+    "handle_mm_fault": ("vma", "address", "flags", "regs"),
+    "mmap_region": ("file", "addr", "len", "vm_flags", "pgoff", "uf"),
+}
+
+
+def host(**changes: Any) -> HostFacts:
+    """A host that lets us do everything, but for *changes*."""
+    capable = HostFacts(
+        release="6.18.0-test",
+        machine="x86_64",
+        capabilities=frozenset(CAPABILITIES),
+        lockdown="none",
+        btf=True,
+        current_task_btf=True,
+        kernel_memory_readable=True,
+        kprobes=True,
+        tracefs=True,
+        kptr_restrict=0,
+        bcc_version="0.26.0",
+        functions={
+            name: FunctionFacts(parameters, fentry=True, kprobe=True)
+            for name, parameters in PARAMETERS.items()
+        },
+    )
+    return replace(capable, **changes)
+
+
+def host_whose(function: str, **changes: Any) -> HostFacts:
+    """The capable host, but for *changes* to the facts of one function."""
+    functions = dict(host().functions)
+    functions[function] = replace(functions[function], **changes)
+    return host(functions=functions)
+
+
+def host_without(function: str) -> HostFacts:
+    """The capable host, its compiler having inlined *function* away."""
+    return host_whose(function, parameters=None, fentry=False, kprobe=False)
+
+
+def counts(
+    changes: Mapping[str, int] | None = None,
+    ptes: Mapping[str, int] | None = None,
+    faults: Mapping[str, int] | None = None,
+) -> Counts:
+    """Counts by name: *changes* and *ptes* by cause, *faults* by outcome; the rest is 0."""
+    return Counts(
+        _in_order(CAUSES, changes or {}),
+        _in_order(CAUSES, ptes or {}),
+        _in_order(OUTCOMES, faults or {}),
+    )
+
+
+def _in_order(names: Iterable[str], given: Mapping[str, int]) -> tuple[int, ...]:
+    order = tuple(names)
+    assert set(given) <= set(order)
+    return tuple(given.get(name, 0) for name in order)
+
+
+def record(**changes: Any) -> VmaRecord:
+    """An anonymous mapping of 16 pages in which one fault happened, but for *changes*."""
+    plain = VmaRecord(
+        pid=100,
+        ppid=1,
+        comm="worker",
+        image=1000,
+        start=0x10000,
+        end=0x20000,
+        inode=0,
+        dev=0,
+        kind="anon",
+        name="[anon]",
+        perms="rw-p",
+        seen_ns=10,
+        born_ns=0,
+        changed_ns=0,
+        named_ns=10,
+        counts=counts(faults={"other": 1}),
+    )
+    if "seen_ns" in changes:
+        changes.setdefault("named_ns", changes["seen_ns"])
+    return replace(plain, **changes)
+
+
+def snapshot(*records: VmaRecord, split: bool = False, **changes: Any) -> Snapshot:
+    """The snapshot of *records* on the capable host, but for *changes*."""
+    plain = build(
+        records,
+        kernel=Kernel("6.18.0-test", True),
+        hooks=plan.make(host()).attachments,
+        duration_s=1.5,
+        health=Health(),
+        split=split,
+    )
+    return replace(plain, **changes)

@@ -1,0 +1,109 @@
+"""What the doctor says of a host, for a person and as JSON."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+
+import pytest
+
+from pte_trace import plan
+from pte_trace.facts import HostFacts
+from pte_trace.views import diagnosis, text
+from tests.unit.builders import PARAMETERS, host, host_whose, host_without
+
+
+def page(facts: HostFacts, at_work: bool | None = True) -> str:
+    stream = StringIO()
+    text.console(stream).print(diagnosis.page(facts, plan.make(facts), at_work))
+    return stream.getvalue()
+
+
+def fact(facts: HostFacts, name: str, at_work: bool | None = True) -> str:
+    """What the page says of *name*."""
+    (line,) = (line for line in page(facts, at_work).splitlines() if line.startswith(f"{name}  "))
+    return line.removeprefix(name).strip()
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "said"),
+    [
+        (host(), "kernel", "6.18.0-test"),
+        (host(release=None), "kernel", "unknown"),
+        (host(capabilities=frozenset()), "capabilities", "none of use"),
+        (host(capabilities=None), "capabilities", "unknown"),
+        (host(), "type information (BTF)", "yes"),
+        (host(btf=False, btf_problem="gone"), "type information (BTF)", "no: gone"),
+        (host(bpf_errno=1), "BPF programs accepted", "no"),
+        (host(kernel_memory_readable=None), "kernel memory readable", "unknown"),
+        (host(kprobes=False), "kprobes", "no"),
+        (host(bcc_version=None, bcc_problem="Not there."), "BCC", "no: Not there."),
+    ],
+)
+def test_each_fact_has_a_line(facts: HostFacts, name: str, said: str) -> None:
+    assert fact(facts, name) == said
+
+
+@pytest.mark.parametrize(("at_work", "said"), [(True, "yes"), (False, "no"), (None, "unknown")])
+def test_whether_the_optimization_works_is_told(at_work: bool | None, said: str) -> None:
+    assert fact(host(), "mprotect optimization at work", at_work) == said
+
+
+def test_each_function_has_a_line_of_what_was_tried() -> None:
+    facts = host_whose("do_wp_page", fentry=None, kprobe=False)
+    lines = [line.split() for line in page(facts).splitlines()]
+    assert ["do_wp_page", "1", "parameters", "not", "permitted", "no"] in lines
+    assert ["handle_mm_fault", "4", "parameters", "yes", "yes"] in lines
+
+
+def test_each_hook_has_a_line_of_where_it_is_attached() -> None:
+    lines = [" ".join(line.split()) for line in page(host_without("change_pte_range")).splitlines()]
+    assert (
+        "change_pte_range change_protection fentry change_pte_range is not traceable here"
+        " (inlined); using change_protection, its caller, which counts a huge page as 512 PTEs."
+    ) in lines
+    assert "do_wp_page do_wp_page fentry no" in lines
+
+
+def test_a_host_that_is_refused_has_facts_and_no_hooks() -> None:
+    shown = page(host(machine="aarch64"))
+    assert "aarch64" in shown
+    assert "ATTACHED TO" not in shown
+
+
+def test_json_has_facts_functions_and_hooks() -> None:
+    facts = host()
+    made = diagnosis.document(facts, plan.make(facts), True)
+    assert json.loads(json.dumps(made)) == made
+    assert made["traceable"] is True
+    assert made["refusal"] is None
+    assert made["kernel"] == {"release": "6.18.0-test", "optimization": True}
+    assert set(made["functions"]) == set(made["hooks"]) == set(PARAMETERS)
+    assert made["functions"]["do_wp_page"] == {
+        "parameters": ["vmf"],
+        "fentry": True,
+        "kprobe": True,
+    }
+    assert made["hooks"]["do_wp_page"] == {
+        "attached": "do_wp_page",
+        "how": "fentry",
+        "degraded": None,
+    }
+
+
+def test_json_says_why_a_host_is_refused() -> None:
+    facts = host(btf=False, btf_problem="gone")
+    made = diagnosis.document(facts, plan.make(facts), None)
+    assert made["traceable"] is False
+    assert made["hooks"] == {}
+    assert made["facts"]["btf"] is False
+    assert "gone" in made["refusal"]["why"]
+    assert made["refusal"]["mend"]
+
+
+def test_json_tells_unknown_from_no() -> None:
+    made = diagnosis.document(HostFacts(), plan.make(HostFacts()), None)
+    assert made["kernel"] == {"release": None, "optimization": None}
+    assert made["facts"]["capabilities"] is None
+    assert made["facts"]["btf"] is None
+    assert made["facts"]["kprobes"] is None

@@ -1,0 +1,143 @@
+"""The kernel tree made for BCC: what it declares is what the kernel has, as gcc sees it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from pte_trace import kernel_types
+from pte_trace.btf import BTF, VMLINUX
+from pte_trace.errors import HostError
+from tests.unit.btf_writer import kernel_btf
+
+NEEDED = [f"{struct}.{path}" for struct, paths in kernel_types.NEEDED.items() for path in paths]
+OPTIONAL = [
+    (macro, f"{struct}.{path}")
+    for macro, (struct, paths) in kernel_types.OPTIONAL.items()
+    for path in paths
+]
+
+
+def kernel(lacking: Collection[str] = ()) -> BTF:
+    return BTF(kernel_btf(lacking))
+
+
+def compile_types(directory: Path, btf: BTF, text: str = "") -> None:
+    """Let gcc check the tree: its static assertions compare each member's offset."""
+    kernel_types.write_tree(directory, btf)
+    compiled = subprocess.run(
+        ["gcc", "-std=gnu11", "-Werror", "-fsyntax-only", f"-I{directory}/include", "-xc", "-"],
+        input=f"#include <linux/types.h>\n{text}",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_what_is_needed_is_declared_at_this_kernels_offsets(tmp_path: Path) -> None:
+    btf = kernel()
+    text = kernel_types.declarations(btf)
+    for name in NEEDED:
+        owner, path = name.split(".", 1)
+        found = btf.member(owner, path)
+        assert found is not None
+        assert f"__builtin_offsetof(struct {owner}, {path}) == {found.offset}," in text
+    compile_types(tmp_path, btf)
+
+
+def test_members_have_types_that_the_programs_can_follow(tmp_path: Path) -> None:
+    compile_types(
+        tmp_path,
+        kernel(),
+        """
+        u64 flags_of(struct vm_fault *fault) { return fault->vma->vm_flags; }
+        struct dentry *dentry_of(struct file *file) { return file->f_path.dentry; }
+        u32 threads_of(struct task_struct *task) { return task->signal->live.counter; }
+        u64 entry(struct vm_fault *fault) { return fault->orig_pte + *(u64 *)fault->pte; }
+        _Static_assert(sizeof(((struct task_struct *)0)->comm) == 16, "");
+        """,
+    )
+
+
+def test_structs_are_as_large_as_the_kernels(tmp_path: Path) -> None:
+    btf = kernel()
+    sizes = [
+        f'_Static_assert(sizeof(struct {name}) == {btf.struct_size(name)}, "{name}");'
+        for name in kernel_types.NEEDED
+    ]
+    compile_types(tmp_path, btf, "\n".join(sizes))
+
+
+def test_nothing_is_missing_of_a_kernel_that_has_it_all() -> None:
+    assert kernel_types.missing(kernel()) == ()
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_a_missing_member_is_named(name: str) -> None:
+    btf = kernel([name])
+    assert kernel_types.missing(btf) == (name,)
+    with pytest.raises(HostError, match=f"has no {name}\\.") as caught:
+        kernel_types.declarations(btf)
+    assert "issue tracker" in caught.value.mend
+
+
+def test_a_struct_that_another_one_must_contain_is_needed_too() -> None:
+    """MOUNT_MNT_OFFSET, which bpf/vma.h uses without asking whether it is there."""
+    assert kernel_types.missing(kernel(["mount.mnt"])) == ("mount.mnt",)
+
+
+def test_all_missing_members_are_named_at_once() -> None:
+    btf = kernel(["vm_fault.pte", "file.f_mode"])
+    with pytest.raises(HostError, match=r"has no vm_fault\.pte, file\.f_mode\."):
+        kernel_types.declarations(btf)
+
+
+@pytest.mark.parametrize(("macro", "name"), OPTIONAL)
+def test_an_optional_member_defines_its_macro(tmp_path: Path, macro: str, name: str) -> None:
+    has, lacks = kernel(), kernel([name])
+    assert macro in kernel_types.optional_macros(has)
+    assert macro not in kernel_types.optional_macros(lacks)
+    assert f"#define {macro} 1\n" in kernel_types.declarations(has)
+    assert macro not in kernel_types.declarations(lacks)
+    compile_types(tmp_path, lacks)
+
+
+def test_container_of_has_its_offsets(tmp_path: Path) -> None:
+    btf = kernel()
+    mount, name = btf.member("mount", "mnt"), btf.member("anon_vma_name", "name")
+    assert mount is not None
+    assert name is not None
+    text = kernel_types.declarations(btf)
+    assert f"#define MOUNT_MNT_OFFSET {mount.offset}\n" in text
+    assert f"#define ANON_NAME_OFFSET {name.offset}\n" in text
+
+
+def test_the_tree_has_every_file_that_bcc_includes(tmp_path: Path) -> None:
+    kernel_types.write_tree(tmp_path, kernel())
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {
+        "arch/x86/include/asm/page.h",
+        "include/linux/kconfig.h",
+        "include/linux/log2.h",
+        "include/linux/ptrace.h",
+        "include/linux/types.h",
+        "include/linux/version.h",
+        "include/uapi/linux/bpf.h",
+        "include/uapi/linux/bpf_common.h",
+        "include/uapi/linux/if_packet.h",
+    }
+    assert "CONFIG_BPF_SYSCALL" in (tmp_path / "include/linux/kconfig.h").read_text()
+    assert "LINUX_VERSION_CODE" in (tmp_path / "include/linux/version.h").read_text()
+
+
+def test_this_kernels_own_types_compile(tmp_path: Path) -> None:
+    if not VMLINUX.exists():
+        pytest.skip(f"this kernel has no {VMLINUX} (CONFIG_DEBUG_INFO_BTF)")
+    btf = BTF.of_running_kernel()
+    if kernel_types.missing(btf):
+        pytest.skip("this kernel's types lack what is needed")
+    compile_types(tmp_path, btf)

@@ -1,0 +1,129 @@
+"""The live view: what its keys do, and that it fits its terminal."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pte_trace import plan
+from pte_trace.snapshot import SORT_FIELDS, Health, Snapshot
+from pte_trace.views.live import _View
+from tests.unit.builders import host_without, record, snapshot
+
+
+def busy_machine(**changes: Any) -> Snapshot:
+    """60 processes with a mapping each."""
+    return snapshot(*(record(pid=pid) for pid in range(1000, 1060)), **changes)
+
+
+def with_every_note() -> Snapshot:
+    return busy_machine(
+        hooks=plan.make(host_without("change_pte_range")).attachments,
+        health=Health(map_full=12_345, missed_runs=678),
+    )
+
+
+def lines(view: _View, shown: Snapshot, height: int, width: int = 150) -> list[str]:
+    """The view as a terminal of this size shows it."""
+    console = Console(file=StringIO(), width=width, height=height)
+    rendered = console.render_lines(view.render(shown, height), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in rendered]
+
+
+def rows(view: _View, shown: Snapshot, height: int) -> int:
+    return sum("worker" in line for line in lines(view, shown, height))
+
+
+def test_q_quits() -> None:
+    view = _View("faults", None)
+    assert not view.quit
+    view.press("q")
+    assert view.quit
+
+
+@pytest.mark.parametrize("key", ["", "x", "Q", "\x1b", "\n"])
+def test_other_keys_change_nothing(key: str) -> None:
+    view = _View("faults", None)
+    view.press(key)
+    assert (view.quit, view.sort, view.accumulated) == (False, "faults", False)
+
+
+def test_s_takes_each_field_in_turn() -> None:
+    view = _View(SORT_FIELDS[0], None)
+    seen = []
+    for _ in SORT_FIELDS:
+        seen.append(view.sort)
+        view.press("s")
+    assert tuple(seen) == SORT_FIELDS
+    assert view.sort == SORT_FIELDS[0]
+
+
+def test_s_goes_on_from_the_field_asked_for() -> None:
+    view = _View("pid", None)
+    view.press("s")
+    assert view.sort == SORT_FIELDS[SORT_FIELDS.index("pid") + 1]
+
+
+def test_a_switches_to_all_since_the_start_and_back() -> None:
+    view = _View("faults", None)
+    assert "last interval" in lines(view, snapshot(), 24)[-1]
+    view.press("a")
+    assert "since the start" in lines(view, snapshot(), 24)[-1]
+    view.press("a")
+    assert "last interval" in lines(view, snapshot(), 24)[-1]
+
+
+def test_the_last_line_tells_the_keys_and_the_order() -> None:
+    view = _View("avoidable", None)
+    assert lines(view, busy_machine(), 24)[-1] == (
+        "last interval, by avoidable   q quit   s sort   a accumulate"
+    )
+
+
+def test_rows_are_in_the_order_of_the_field() -> None:
+    many, few = record(pid=1, comm="few"), record(pid=2, comm="many")
+    shown = lines(_View("pid", None), snapshot(many, few), 24)
+    assert [line.split()[0] for line in shown[2:4]] == ["1", "2"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 150])
+@pytest.mark.parametrize("height", [6, 7, 10, 24, 50])
+def test_the_view_fits_its_terminal(height: int, width: int) -> None:
+    shown = lines(_View("faults", None), busy_machine(), height, width)
+    assert len(shown) <= height
+    assert "q quit" in shown[-1]
+
+
+@pytest.mark.parametrize("width", [80, 150])
+def test_the_view_fits_its_terminal_with_every_note(width: int) -> None:
+    assert len(lines(_View("faults", None), with_every_note(), 24, width)) <= 24
+
+
+@pytest.mark.parametrize("height", [1, 3, 5])
+def test_a_terminal_too_small_for_all_has_no_more_than_one_row(height: int) -> None:
+    """What is below its last line is cut off by rich."""
+    assert rows(_View("faults", None), busy_machine(), height) <= 1
+
+
+def test_a_tall_terminal_is_used() -> None:
+    assert rows(_View("faults", None), busy_machine(), 50) >= 40
+
+
+def test_no_more_rows_are_shown_than_asked_for() -> None:
+    assert rows(_View("faults", 5), busy_machine(), 50) == 5
+    assert rows(_View("faults", 1000), busy_machine(), 10) < 10
+
+
+def test_rows_that_do_not_fit_are_counted() -> None:
+    view = _View("faults", None)
+    hidden = 60 - rows(view, busy_machine(), 24)
+    assert any(f"total ({hidden} more)" in line for line in lines(view, busy_machine(), 24))
+
+
+def test_nothing_seen_yet_is_shown_as_such() -> None:
+    shown = lines(_View("faults", None), snapshot(), 24)
+    assert shown[0].startswith("Linux 6.18.0-test")
+    assert any(line.split() == ["total", *["-"] * 9] for line in shown)

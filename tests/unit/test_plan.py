@@ -1,0 +1,379 @@
+"""The rule from facts to a plan: a capable host, and what changes when one fact is taken away."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
+from pte_trace.plan import HOOKS, How, make
+from tests.unit.builders import PARAMETERS, host, host_whose, host_without
+
+ROOT = frozenset(CAPABILITIES)
+NOBODY: frozenset[str] = frozenset()
+BOTH = (How.FENTRY, How.KPROBE)
+
+
+def test_a_capable_host_has_every_hook_by_trampoline() -> None:
+    plan = make(host())
+    assert plan.refusal is None
+    assert list(plan.attachments) == [hook.name for hook in HOOKS]
+    for name, attachment in plan.attachments.items():
+        assert attachment.hook == attachment.function == name
+        assert attachment.how is How.FENTRY
+        assert attachment.parameters == PARAMETERS[name]
+        assert attachment.degraded is None
+
+
+def test_where_all_hooks_are_trampolines_the_programs_follow_typed_pointers() -> None:
+    plan = make(host())
+    assert plan.follow_btf_pointers
+    assert plan.current_task_btf
+
+
+@pytest.mark.parametrize("known", [False, None])
+def test_without_a_typed_current_task_it_is_read_with_the_helper(known: bool | None) -> None:
+    plan = make(host(current_task_btf=known))
+    assert plan.follow_btf_pointers
+    assert not plan.current_task_btf
+
+
+@pytest.mark.parametrize("function", TRACED_FUNCTIONS)
+@pytest.mark.parametrize("fentry", [False, None])
+def test_without_a_trampoline_a_function_gets_a_kprobe(function: str, fentry: bool | None) -> None:
+    plan = make(host_whose(function, fentry=fentry))
+    assert plan.refusal is None
+    assert plan.attachments[function].how is How.KPROBE
+    assert plan.attachments[function].degraded is None
+    others = set(plan.attachments) - {function}
+    assert {plan.attachments[other].how for other in others} == {How.FENTRY}
+
+
+@pytest.mark.parametrize("function", TRACED_FUNCTIONS)
+def test_one_kprobe_is_enough_for_all_programs_to_read_with_the_helper(function: str) -> None:
+    plan = make(host_whose(function, fentry=False))
+    assert not plan.follow_btf_pointers
+    assert not plan.current_task_btf
+
+
+@pytest.mark.parametrize("kprobe", [False, None])
+def test_without_a_kprobe_a_trampoline_is_enough(kprobe: bool | None) -> None:
+    plan = make(host_whose("do_wp_page", kprobe=kprobe))
+    assert plan.attachments["do_wp_page"].how is How.FENTRY
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        host_without("change_pte_range"),
+        host_whose("change_pte_range", fentry=False, kprobe=False),
+        host_whose("change_pte_range", fentry=None, kprobe=None),
+        host_whose("change_pte_range", parameters=("tlb", "vma")),
+        host(
+            functions={
+                name: facts
+                for name, facts in host().functions.items()
+                if name != "change_pte_range"
+            }
+        ),
+    ],
+    ids=["inlined", "no way to attach", "not permitted", "no cp_flags", "nothing known"],
+)
+def test_where_change_pte_range_cannot_be_hooked_its_caller_stands_in(facts: HostFacts) -> None:
+    plan = make(facts)
+    assert plan.refusal is None
+    hook = plan.attachments["change_pte_range"]
+    assert hook.function == "change_protection"
+    assert hook.how is How.FENTRY
+    assert hook.parameters == PARAMETERS["change_protection"]
+    assert hook.degraded == (
+        "change_pte_range is not traceable here (inlined); using change_protection, its caller,"
+        " which counts a huge page as 512 PTEs."
+    )
+    assert plan.attachments["change_protection"].degraded is None
+
+
+def test_a_function_that_serves_two_hooks_is_attached_once() -> None:
+    plan = make(host_without("change_pte_range"))
+    assert list(plan.functions) == [
+        "change_protection",
+        "do_wp_page",
+        "handle_mm_fault",
+        "mmap_region",
+    ]
+
+
+def test_a_stand_in_may_be_a_kprobe() -> None:
+    functions = dict(host_without("change_pte_range").functions)
+    functions["change_protection"] = FunctionFacts(PARAMETERS["change_protection"], False, True)
+    hook = make(host(functions=functions)).attachments["change_pte_range"]
+    assert (hook.function, hook.how) == ("change_protection", How.KPROBE)
+
+
+def test_mmap_region_can_be_done_without() -> None:
+    plan = make(host_without("mmap_region"))
+    assert plan.refusal is None
+    assert "mmap_region" not in plan.attachments
+    assert plan.follow_btf_pointers
+
+
+@pytest.mark.parametrize("function", ["change_protection", "do_wp_page", "handle_mm_fault"])
+def test_without_a_required_function_nothing_is_attached(function: str) -> None:
+    plan = make(host_without(function))
+    assert plan.attachments == {}
+    assert plan.refusal is not None
+    assert f"can be put on {function}." in plan.refusal.why
+    assert "pte-trace doctor" in plan.refusal.mend
+
+
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        ("change_protection", "cp_flags"),
+        ("do_wp_page", "vmf"),
+        ("handle_mm_fault", "vma"),
+        ("handle_mm_fault", "address"),
+        ("handle_mm_fault", "flags"),
+    ],
+)
+def test_a_function_without_the_argument_we_read_is_not_hooked(
+    function: str, argument: str
+) -> None:
+    left = tuple(name for name in PARAMETERS[function] if name != argument)
+    plan = make(host_whose(function, parameters=left))
+    assert plan.refusal is not None
+    assert function in plan.refusal.why
+
+
+def test_the_hook_and_its_stand_in_are_both_named_when_neither_is_there() -> None:
+    functions = {name: FunctionFacts(None, False, False) for name in TRACED_FUNCTIONS}
+    refusal = make(host(functions=functions)).refusal
+    assert refusal is not None
+    assert "on change_pte_range nor change_protection." in refusal.why
+
+
+def unattachable(**changes: object) -> HostFacts:
+    functions = {
+        name: FunctionFacts(parameters, False, False) for name, parameters in PARAMETERS.items()
+    }
+    return host(functions=functions, **changes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "mend"),
+    [
+        (unattachable(kprobes=False), "CONFIG_KPROBES=y"),
+        (unattachable(capabilities=NOBODY), "sudo pte-trace"),
+        (unattachable(capabilities=frozenset({"CAP_BPF"})), "sudo pte-trace"),
+        (unattachable(capabilities=frozenset({"CAP_PERFMON"})), "pte-trace doctor"),
+        (unattachable(capabilities=None), "pte-trace doctor"),
+        (unattachable(), "pte-trace doctor"),
+    ],
+    ids=["no kprobes", "no capabilities", "CAP_BPF", "CAP_PERFMON", "unknown", "root"],
+)
+def test_where_nothing_can_be_attached_the_likeliest_cure_is_told(
+    facts: HostFacts, mend: str
+) -> None:
+    refusal = make(facts).refusal
+    assert refusal is not None
+    assert mend in refusal.mend
+
+
+REFUSALS = {
+    "another machine": (
+        host(machine="aarch64"),
+        "x86-64 page tables only; this machine is aarch64",
+        "on an x86-64 machine",
+    ),
+    "locked down": (
+        host(lockdown="confidentiality"),
+        "lockdown (confidentiality) forbids",
+        "lockdown=confidentiality",
+    ),
+    "no bpf system call": (
+        host(bpf_errno=errno.ENOSYS),
+        "no bpf system call",
+        "CONFIG_BPF_SYSCALL=y",
+    ),
+    "bpf refused to root": (
+        host(bpf_errno=errno.EPERM),
+        "even to root",
+        "on the host itself",
+    ),
+    "bpf refused to root by a filter": (
+        host(bpf_errno=errno.EACCES),
+        "even to root",
+        "on the host itself",
+    ),
+    "bpf refused to a user": (
+        host(bpf_errno=errno.EPERM, capabilities=NOBODY),
+        "needs the right to load BPF programs",
+        "sudo pte-trace",
+    ),
+    "bpf refused to somebody unknown": (
+        host(bpf_errno=errno.EPERM, capabilities=None),
+        "needs the right to load BPF programs",
+        "sudo pte-trace",
+    ),
+    "no BTF": (
+        host(btf=False, btf_problem="it was built without CONFIG_DEBUG_INFO_BTF"),
+        "cannot be read: it was built without CONFIG_DEBUG_INFO_BTF.",
+        "CONFIG_DEBUG_INFO_BTF=y",
+    ),
+    "BTF not known": (
+        host(btf=None, btf_problem="Permission denied"),
+        "cannot be read: Permission denied.",
+        "CONFIG_DEBUG_INFO_BTF=y",
+    ),
+    "members missing": (
+        host(missing_members=("vm_fault.pte", "file.f_mode")),
+        "types lack vm_fault.pte, file.f_mode.",
+        "issue tracker",
+    ),
+    "kernel memory not readable": (
+        host(kernel_memory_readable=False),
+        "does not let BPF programs read kernel memory",
+        "without lockdown",
+    ),
+    "no BCC": (
+        host(bcc_version=None, bcc_problem="The Python module of BCC is not installed."),
+        "BCC is not installed",
+        "apt install python3-bpfcc",
+    ),
+    "another package called bcc": (
+        host(bcc_version=None, bcc_problem="The module `bcc` in /x is not BCC but another."),
+        "is not BCC but another",
+        "apt install python3-bpfcc",
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "why", "mend"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_host_that_cannot_be_traced_is_told_why_and_how_to_mend_it(
+    facts: HostFacts, why: str, mend: str
+) -> None:
+    plan = make(facts)
+    assert plan.attachments == {}
+    assert plan.refusal is not None
+    assert why in plan.refusal.why
+    assert mend in plan.refusal.mend
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        host(release=None),
+        host(capabilities=None),
+        host(capabilities=frozenset({"CAP_BPF", "CAP_PERFMON"})),
+        host(lockdown=None),
+        host(lockdown="integrity"),
+        host(bpf_errno=errno.EINVAL),
+        host(kernel_memory_readable=None),
+        host(kprobes=False),
+        host(kprobes=None),
+        host(tracefs=False),
+        host(kptr_restrict=2),
+        host(bcc_version=None),
+    ],
+    ids=[
+        "release",
+        "capabilities",
+        "CAP_BPF and CAP_PERFMON",
+        "lockdown not known",
+        "lockdown=integrity",
+        "EINVAL",
+        "kernel memory not known",
+        "no kprobes",
+        "kprobes not known",
+        "tracefs",
+        "kptr_restrict",
+        "BCC version not known",
+    ],
+)
+def test_what_tracing_does_not_need_does_not_stop_it(facts: HostFacts) -> None:
+    assert make(facts) == make(host())
+
+
+def test_the_machine_is_looked_at_before_all_else() -> None:
+    facts = host(machine="riscv64", bpf_errno=errno.EPERM, btf=False, lockdown="confidentiality")
+    refusal = make(facts).refusal
+    assert refusal is not None
+    assert "riscv64" in refusal.why
+
+
+@pytest.mark.parametrize("how", list(How))
+def test_a_way_asked_for_is_the_only_one_tried(how: How) -> None:
+    plan = make(host(), (how,))
+    assert {attachment.how for attachment in plan.attachments.values()} == {how}
+    assert plan.follow_btf_pointers is (how is How.FENTRY)
+
+
+def test_a_way_asked_for_is_not_replaced_by_another() -> None:
+    assert make(host_whose("do_wp_page", fentry=False), (How.FENTRY,)).refusal is not None
+
+
+def test_the_same_facts_give_the_same_plan() -> None:
+    assert make(host_without("change_pte_range")) == make(host_without("change_pte_range"))
+
+
+known = st.sampled_from([True, False, None])
+arguments = st.sampled_from(sorted({name for names in PARAMETERS.values() for name in names}))
+functions = st.builds(
+    FunctionFacts,
+    parameters=st.none()
+    | st.sampled_from(sorted(PARAMETERS.values()))
+    | st.lists(arguments, max_size=7, unique=True).map(tuple),
+    fentry=known,
+    kprobe=known,
+)
+# Mostly what a capable host has, so that a plan comes about often enough.
+hosts = st.builds(
+    host,
+    machine=st.sampled_from(["x86_64", "x86_64", "x86_64", "aarch64", None]),
+    capabilities=st.sampled_from([ROOT, ROOT, NOBODY, None]),
+    lockdown=st.sampled_from(["none", "integrity", "confidentiality", None]),
+    bpf_errno=st.sampled_from([None, None, None, errno.EPERM, errno.ENOSYS, errno.EINVAL]),
+    btf=st.sampled_from([True, True, True, False, None]),
+    btf_problem=st.none() | st.just("Permission denied"),
+    missing_members=st.just(()) | st.just(("file.f_mode",)),
+    current_task_btf=known,
+    kernel_memory_readable=known,
+    kprobes=known,
+    bcc_problem=st.none() | st.just("The Python module of BCC is not installed."),
+    functions=st.builds(
+        lambda changed: {**host().functions, **changed},
+        st.dictionaries(st.sampled_from(TRACED_FUNCTIONS), functions, max_size=3),
+    )
+    | st.dictionaries(st.sampled_from(TRACED_FUNCTIONS), functions),
+)
+
+
+@settings(deadline=None)
+@given(facts=hosts, ways=st.sampled_from([BOTH, BOTH[:1], BOTH[1:], BOTH[::-1]]))
+def test_every_host_is_refused_or_has_all_required_hooks(
+    facts: HostFacts, ways: tuple[How, ...]
+) -> None:
+    plan = make(facts, ways)
+    if plan.refusal:
+        assert plan.attachments == {}
+        assert plan.refusal.why.endswith(".")
+        assert plan.refusal.mend
+        return
+    assert {hook.name for hook in HOOKS if not hook.optional} <= set(plan.attachments)
+    for hook in HOOKS:
+        attachment = plan.attachments.get(hook.name)
+        if attachment is None:
+            continue
+        function = facts.functions[attachment.function]
+        assert attachment.function in (hook.name, hook.stand_in)
+        assert set(hook.arguments) <= set(attachment.parameters)
+        assert attachment.how in ways
+        assert function.fentry if attachment.how is How.FENTRY else function.kprobe
+        assert bool(attachment.degraded) is (attachment.function != hook.name)
+
+
+def test_facts_of_which_nothing_is_known_are_refused() -> None:
+    assert make(HostFacts()).refusal is not None

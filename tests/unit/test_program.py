@@ -1,0 +1,175 @@
+"""The text handed to BCC: the definitions of a plan and of filters, then bpf/."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from pte_trace import plan, program
+from pte_trace.commands.options import make_filters
+from pte_trace.facts import TRACED_FUNCTIONS, HostFacts
+from pte_trace.filters import Filters
+from pte_trace.plan import HOOKS, How
+from pte_trace.program import SOURCES, Capacity
+from tests.unit.builders import PARAMETERS, host, host_whose, host_without
+
+CAN_BE_ATTACHED = sorted({name for hook in HOOKS for name in (hook.name, hook.stand_in) if name})
+
+
+def text(
+    facts: HostFacts | None = None,
+    filters: Filters | None = None,
+    capacity: Capacity | None = None,
+) -> str:
+    made = plan.make(facts or host())
+    assert made.refusal is None
+    return program.text(made, filters or Filters(), capacity or Capacity())
+
+
+def definitions(
+    facts: HostFacts | None = None,
+    filters: Filters | None = None,
+    capacity: Capacity | None = None,
+) -> dict[str, str]:
+    """What is defined before the first source."""
+    before = text(facts, filters, capacity).split('#line 1 "bpf/')[0]
+    return dict(re.findall(r"^#define (\w+) (.*)$", before, re.MULTILINE))
+
+
+def words(comm: bytes) -> tuple[str, str]:
+    """A comm as two 64-bit words in memory's order."""
+    padded = comm.ljust(16, b"\0")
+    return tuple(f"{int.from_bytes(half, 'little')}ULL" for half in (padded[:8], padded[8:]))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_is_there_once(name: str) -> None:
+    assert program.source(name) in text()
+    assert text().count(f'#line 1 "bpf/{name}"\n') == 1
+
+
+def test_every_file_of_bpf_is_a_source() -> None:
+    files = {each.name for each in program.source_directory().iterdir()}
+    assert {name for name in files if name.endswith((".h", ".c"))} == set(SOURCES)
+
+
+def test_sources_come_in_order_after_the_kernels_types() -> None:
+    assert text().startswith("#include <linux/types.h>\n")
+    assert tuple(re.findall(r'^#line 1 "bpf/(.*)"$', text(), re.MULTILINE)) == SOURCES
+
+
+def test_every_function_has_its_parameters() -> None:
+    found = definitions()
+    for function, parameters in PARAMETERS.items():
+        assert found[f"PARAMETERS_{function}"] == ", ".join(f"u64 {name}" for name in parameters)
+        for position, name in enumerate(parameters):
+            assert found[f"AT_{function}_{name}"] == str(position)
+
+
+def test_every_function_is_defined_once() -> None:
+    """Two hooks share change_protection where change_pte_range is not to be had."""
+    for facts in (host(), host_without("change_pte_range")):
+        names = re.findall(r"^#define (\w+)", text(facts).split("#line")[0], re.MULTILINE)
+        assert len(names) == len(set(names))
+
+
+def test_where_all_is_a_trampoline_nothing_is_made_for_kprobes() -> None:
+    found = definitions()
+    assert found["KPROBES"] == "0"
+    assert found["DIRECT"] == "1"
+    assert found["HAVE_CURRENT_TASK_BTF"] == "1"
+    for function in TRACED_FUNCTIONS:
+        assert found[f"TRACED_{function}"] == found[f"FENTRY_{function}"] == "1"
+
+
+def test_one_kprobe_is_told_and_typed_pointers_are_off() -> None:
+    found = definitions(host_whose("do_wp_page", fentry=False))
+    assert found["KPROBES"] == "1"
+    assert found["DIRECT"] == "0"
+    assert "HAVE_CURRENT_TASK_BTF" not in found
+    assert found["FENTRY_do_wp_page"] == "0"
+    assert found["FENTRY_handle_mm_fault"] == "1"
+
+
+def test_hooks_have_numbers_of_their_own() -> None:
+    found = definitions()
+    assert len({found[f"HOOK_{function}"] for function in TRACED_FUNCTIONS}) == len(
+        TRACED_FUNCTIONS
+    )
+
+
+@pytest.mark.parametrize("function", ["change_pte_range", "mmap_region"])
+def test_a_function_that_is_not_traced_is_not_mentioned(function: str) -> None:
+    assert not any(name.endswith(function) for name in definitions(host_without(function)))
+
+
+@pytest.mark.parametrize("function", CAN_BE_ATTACHED)
+def test_every_function_that_may_be_attached_has_its_programs(function: str) -> None:
+    source = program.source("attach.c")
+    assert f"KRETFUNC_PROBE({function}, PARAMETERS_{function}, u64 result)" in source
+    assert f"int enter_{function}(struct pt_regs *ctx)" in source
+    assert f"int leave_{function}(struct pt_regs *ctx)" in source
+
+
+def test_programs_read_only_arguments_that_the_rule_asks_for() -> None:
+    for function, argument in re.findall(
+        rf"AT_({'|'.join(CAN_BE_ATTACHED)})_(\w+)", program.source("attach.c")
+    ):
+        asked = {
+            name
+            for hook in HOOKS
+            if function in (hook.name, hook.stand_in)
+            for name in hook.arguments
+        }
+        assert argument in asked, function
+
+
+def test_maps_have_the_room_asked_for() -> None:
+    found = definitions(capacity=Capacity(records=1, files=2, threads=3))
+    assert (found["MAX_RECORDS"], found["MAX_FILES"], found["MAX_THREADS"]) == ("1", "2", "3")
+
+
+@pytest.mark.parametrize(
+    ("filters", "defined"),
+    [
+        (Filters(), set()),
+        (Filters(pids=(7,)), {"FILTER_TGID"}),
+        (Filters(children=True), {"FILTER_TGID", "FOLLOW_CHILDREN"}),
+        (Filters(comm="java"), {"FILTER_COMM_LOW", "FILTER_COMM_HIGH"}),
+        (Filters(cgroup=Path("/sys/fs/cgroup/a")), {"FILTER_CGROUP"}),
+        (
+            Filters(pids=(7,), comm="java", cgroup=Path("/sys/fs/cgroup/a")),
+            {"FILTER_TGID", "FILTER_COMM_LOW", "FILTER_COMM_HIGH", "FILTER_CGROUP"},
+        ),
+    ],
+)
+def test_only_the_filters_given_are_compiled(filters: Filters, defined: set[str]) -> None:
+    found = definitions(filters=filters)
+    assert {name for name in found if name.startswith(("FILTER_", "FOLLOW_"))} == defined
+
+
+@pytest.mark.parametrize("comm", ["a", "java", "12345678", "GC Thread#0", "0123456789abcde", "é"])
+def test_a_comm_is_compared_as_two_words(comm: str) -> None:
+    found = definitions(filters=Filters(comm=comm))
+    assert (found["FILTER_COMM_LOW"], found["FILTER_COMM_HIGH"]) == words(comm.encode())
+
+
+def test_a_comm_cut_within_a_letter_is_what_the_kernel_keeps() -> None:
+    """The kernel keeps 15 bytes, also where that is half a letter."""
+    found = definitions(filters=make_filters((), "é" * 10, None))
+    kept = ("é" * 10).encode()[:15]
+    assert (found["FILTER_COMM_LOW"], found["FILTER_COMM_HIGH"]) == words(kept)
+
+
+def test_what_is_in_a_filter_does_not_get_into_the_text() -> None:
+    odd = '"; #error /* ünï'[:15]
+    assert odd not in text(filters=Filters(comm=odd, cgroup=Path(os.sep + odd)))
+
+
+@pytest.mark.parametrize("how", list(How))
+def test_the_same_plan_gives_the_same_text(how: How) -> None:
+    made = plan.make(host(), (how,))
+    assert program.text(made, Filters(), Capacity()) == program.text(made, Filters(), Capacity())

@@ -1,0 +1,274 @@
+"""bpf/records.h as Python sees it: laid out as the compiler does, and decoded."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pte_trace import program
+from pte_trace.records import (
+    CAUSES,
+    KINDS,
+    LAYOUT,
+    NOTHING,
+    OUTCOMES,
+    TRACING,
+    VmaRecord,
+    decode,
+    path_of,
+)
+from tests.unit.builders import counts
+
+STRUCTS = re.findall(r"^struct (\w+) \{", program.source("records.h"), re.MULTILINE)
+VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
+
+
+def pack(struct: str, values: dict[str, Any]) -> bytes:
+    return bytes(LAYOUT.ffi.buffer(LAYOUT.ffi.new(f"struct {struct} *", values)))
+
+
+def path_record(*components: str) -> bytes:
+    """A packed file_record: *components* from the last to the first, as the kernel walks."""
+    text = b"".join(component.encode() + b"\0" for component in components)
+    return pack("file_record", {"length": len(text), "components": text})
+
+
+def no_file(key: bytes) -> bytes | None:
+    return None
+
+
+def decoded(
+    key: dict[str, Any] | None = None,
+    value: dict[str, Any] | None = None,
+    read_file: Callable[[bytes], bytes | None] = no_file,
+) -> VmaRecord:
+    """One record, decoded: an anonymous VMA with one fault, but for what is given."""
+    packed_key = pack("vma_key", {"tgid": 7, "start": 0x1000, "end": 0x3000, **(key or {})})
+    packed_value = pack("vma_record", {"write_faults": 1, **(value or {})})
+    (record,) = decode(packed_key, packed_value, 1, read_file)
+    return record
+
+
+def test_the_header_defines_the_structs_that_are_compared() -> None:
+    assert {"vma_key", "vma_record", "file_key", "file_record", "health_record"} <= set(STRUCTS)
+
+
+def test_sizes_and_offsets_are_those_the_compiler_gives(tmp_path: Path) -> None:
+    expected: list[str] = []
+    lines: list[str] = []
+    for struct in STRUCTS:
+        kind = LAYOUT.ffi.typeof(f"struct {struct}")
+        expected.append(f"{struct} {LAYOUT.ffi.sizeof(kind)}")
+        lines.append(f'printf("{struct} %zu\\n", sizeof(struct {struct}));')
+        for name, field in kind.fields:
+            expected.append(f"{struct}.{name} {field.offset} {LAYOUT.ffi.sizeof(field.type)}")
+            member = f"((struct {struct} *)0)->{name}"
+            lines.append(
+                f'printf("{struct}.{name} %zu %zu\\n",'
+                f" offsetof(struct {struct}, {name}), sizeof({member}));"
+            )
+    header = tmp_path / "records.h"
+    header.write_text(program.source("records.h"))
+    compiled = tmp_path / "layout"
+    source = "\n".join(
+        [
+            "#include <stddef.h>",
+            "#include <stdio.h>",
+            "#include <linux/types.h>",
+            '#include "records.h"',
+            "int main(void) {",
+            *lines,
+            "}",
+        ]
+    )
+    subprocess.run(
+        ["gcc", f"-I{tmp_path}", "-xc", "-", "-o", compiled], input=source, text=True, check=True
+    )
+    printed = subprocess.run([compiled], capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == expected
+
+
+def test_structs_have_no_hidden_padding() -> None:
+    """Padding in a map's key is compared, so it must have a name and be cleared."""
+    for struct in STRUCTS:
+        end = 0
+        for name, field in LAYOUT.ffi.typeof(f"struct {struct}").fields:
+            assert field.offset == end, f"{struct}.{name}"
+            end += LAYOUT.ffi.sizeof(field.type)
+        assert LAYOUT.ffi.sizeof(f"struct {struct}") == end, struct
+
+
+def test_names_are_the_designs() -> None:
+    assert CAUSES == ("mprotect", "numa_hint", "uffd_wp", "uffd_unprotect")
+    assert OUTCOMES == ("wp_reuse", "wp_copy", "wp_shared", "wp_uffd", "other", "error")
+    assert KINDS == ("anon", "heap", "stack", "file", "shmem", "hugetlb", "other")
+    assert TRACING == {"never": 0, "from_exec": 1, "now": 2}
+
+
+def test_arrays_have_an_entry_for_each_name() -> None:
+    fields = dict(LAYOUT.ffi.typeof("struct vma_record").fields)
+    assert fields["changes"].type.length == fields["ptes_changed"].type.length == len(CAUSES)
+    assert fields["decided"].type.length == len(OUTCOMES) - 1
+
+
+def test_a_record_is_decoded() -> None:
+    record = decoded(
+        {"image": 900, "dev": 3},
+        {
+            "first_seen_ns": 11,
+            "born_ns": 10,
+            "kind": KINDS.index("heap"),
+            "ppid": 6,
+            "comm": b"worker",
+            "vm_flags": VM_READ | VM_WRITE,
+            "last_change_ns": 12,
+            "write_faults": 1,
+            "changes": [1, 2, 3, 4],
+            "ptes_changed": [10, 20, 30, 40],
+        },
+    )
+    assert record == VmaRecord(
+        pid=7,
+        ppid=6,
+        comm="worker",
+        image=900,
+        start=0x1000,
+        end=0x3000,
+        inode=0,
+        dev=3,
+        kind="heap",
+        name="[heap]",
+        perms="rw-p",
+        seen_ns=11,
+        born_ns=10,
+        changed_ns=12,
+        named_ns=11,
+        counts=counts(
+            changes={"mprotect": 1, "numa_hint": 2, "uffd_wp": 3, "uffd_unprotect": 4},
+            ptes={"mprotect": 10, "numa_hint": 20, "uffd_wp": 30, "uffd_unprotect": 40},
+            faults={"other": 1},
+        ),
+    )
+    assert record.attributed
+
+
+def test_outcomes_add_up_to_all_write_faults() -> None:
+    record = decoded(value={"write_faults": 100, "decided": [1, 2, 3, 4, 5]})
+    assert record.counts == counts(
+        faults={"wp_reuse": 1, "wp_copy": 2, "wp_shared": 3, "wp_uffd": 4, "error": 5, "other": 85}
+    )
+    assert sum(record.counts.write_faults) == 100
+    assert record.counts.avoidable == 1
+
+
+def test_a_protection_change_alone_is_kept() -> None:
+    record = decoded(value={"write_faults": 0, "changes": [1, 0, 0, 0]})
+    assert record.counts == counts(changes={"mprotect": 1})
+
+
+def test_as_many_records_are_decoded_as_were_read() -> None:
+    key, value = pack("vma_key", {"tgid": 1, "end": 1}), pack("vma_record", {"write_faults": 1})
+    assert len(list(decode(key * 3, value * 3, 2, no_file))) == 2
+    assert list(decode(b"", b"", 0, no_file)) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "perms"),
+    [
+        (0, "---p"),
+        (VM_READ, "r--p"),
+        (VM_READ | VM_WRITE, "rw-p"),
+        (VM_READ | VM_EXEC, "r-xp"),
+        (VM_READ | VM_WRITE | VM_SHARED, "rw-s"),
+        (0xFFFFFFFF, "rwxs"),
+    ],
+)
+def test_permissions_are_written_as_in_proc_maps(flags: int, perms: str) -> None:
+    assert decoded(value={"vm_flags": flags}).perms == perms
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mapping_without_a_file_is_called_by_its_kind(kind: str) -> None:
+    record = decoded(value={"kind": KINDS.index(kind)})
+    assert record.kind == kind
+    assert record.name == f"[{kind}]"
+
+
+def test_an_anonymous_mapping_may_have_been_given_a_name() -> None:
+    assert decoded(value={"anon_name": b"GC heap"}).name == "[anon:GC heap]"
+
+
+def test_a_mapped_file_is_called_by_its_path() -> None:
+    record = decoded(
+        {"inode": 42},
+        {"kind": KINDS.index("file")},
+        lambda key: path_record("libc.so.6", "lib", "usr"),
+    )
+    assert record.name == "/usr/lib/libc.so.6"
+
+
+def test_a_file_is_looked_up_by_inode_device_and_whether_it_was_deleted() -> None:
+    asked: list[bytes] = []
+    decoded({"inode": 42, "dev": 5}, {"unlinked": 1}, lambda key: asked.append(key))
+    assert asked == [pack("file_key", {"inode": 42, "dev": 5, "unlinked": 1})]
+
+
+def test_a_deleted_file_is_marked_as_in_proc_maps() -> None:
+    record = decoded({"inode": 42}, {"unlinked": 1}, lambda key: path_record("log", "tmp"))
+    assert record.name == "/tmp/log (deleted)"
+
+
+def test_a_file_whose_path_was_not_kept_is_called_by_its_inode() -> None:
+    assert decoded({"inode": 42}).name == "[inode 42]"
+
+
+def test_events_without_a_vma_are_not_attributed() -> None:
+    record = decoded({"tgid": 0, "start": 0, "end": 0})
+    assert not record.attributed
+    assert record.name == "[not attributed]"
+    assert record.kind == "other"
+
+
+def test_a_comm_that_is_not_utf8_is_shown_escaped() -> None:
+    assert decoded(value={"comm": b"caf\xe9\xff"}).comm == "caf\\xe9\\xff"
+
+
+def test_a_comm_that_fills_its_array_is_read_to_its_end() -> None:
+    assert decoded(value={"comm": b"0123456789abcdef"}).comm == "0123456789abcdef"
+
+
+def test_a_path_that_is_not_utf8_is_shown_escaped() -> None:
+    record = pack("file_record", {"length": 5, "components": b"a\xff/b\0"})
+    assert path_of(record) == "/a\\xff/b"
+
+
+@pytest.mark.parametrize(
+    ("components", "path"),
+    [
+        (("file",), "/file"),
+        (("c", "b", "a"), "/a/b/c"),
+        (("with space", "ünï"), "/ünï/with space"),
+        ((), "/"),
+    ],
+)
+def test_components_are_put_in_order(components: tuple[str, ...], path: str) -> None:
+    assert path_of(path_record(*components)) == path
+
+
+def test_a_path_ends_where_its_length_says() -> None:
+    record = pack("file_record", {"length": 2, "components": b"a\0leftover\0"})
+    assert path_of(record) == "/a"
+
+
+def test_counts_add_up_name_by_name() -> None:
+    one = counts(changes={"mprotect": 1}, faults={"wp_reuse": 2})
+    other = counts(changes={"mprotect": 3}, ptes={"uffd_wp": 4}, faults={"error": 5})
+    assert one + other == counts(
+        changes={"mprotect": 4}, ptes={"uffd_wp": 4}, faults={"wp_reuse": 2, "error": 5}
+    )
+    assert one + NOTHING == one
