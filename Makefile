@@ -12,7 +12,6 @@ PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev bus
 	gcc libc6-dev linux-libc-dev debian-archive-keyring
 
 WORKLOADS := $(patsubst tests/workloads/%.c,build/workloads/%,$(wildcard tests/workloads/*.c))
-export PTE_TRACE_WORKLOADS := $(CURDIR)/build/workloads
 
 .DEFAULT_GOAL := help
 .PHONY: help

@@ -23,7 +23,7 @@ from pte_trace.views.document import document
 # emulation. What does not depend on the kernel is tested on one.
 ONCE_ON = "bookworm"
 GUEST = os.environ.get("PTE_TRACE_LAB")
-WORKLOADS = Path(os.environ.get("PTE_TRACE_WORKLOADS", "/nonexistent"))
+WORKLOADS = Path(__file__).parents[2] / "build" / "workloads"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
