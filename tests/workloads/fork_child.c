@@ -7,7 +7,12 @@ int main(int argc, char **argv)
 	size_t pages = pages_wanted(argc, argv);
 	char *memory = map_anonymous(pages);
 	struct account before;
+	int ready[2];
+	char byte = 0;
 	pid_t child;
+
+	if (pipe(ready))
+		err(1, "pipe");
 
 	write_each(memory, pages, 1);
 	settle();
@@ -15,9 +20,14 @@ int main(int argc, char **argv)
 	if (child < 0)
 		err(1, "fork");
 	if (child == 0) {
+		/* The child's own faults are over when the account begins: pgreuse counts all of them. */
+		if (write(ready[1], &byte, 1) != 1)
+			_exit(1);
 		pause();
 		_exit(0);
 	}
+	if (read(ready[0], &byte, 1) != 1)
+		err(1, "read");
 	protect(memory, pages, PROT_READ);
 	protect(memory, pages, RW);
 	account_now();	/* copies what the account itself writes to */
