@@ -28,6 +28,26 @@ enum outcome {
 	OUTCOME_OTHER = DECIDED_OUTCOMES
 };
 
+/*
+ * Why a PTE was left read-only by a change that asked for writable ones. The
+ * first that holds, in this order; what none of the others explains is shared:
+ * not exclusive, or not anonymous.
+ */
+enum reason {
+	REASON_UFFD_WP,
+	REASON_SOFT_DIRTY,
+	REASON_CLEAN,
+	REASON_SHARED,
+	REASONS
+};
+
+/* Why PTEs that such a change processed were not looked at. */
+enum omission {
+	OMITTED_HUGE,	/* mapped by a huge page: there is no PTE */
+	OMITTED_LIMIT,	/* beyond what one change may cost */
+	OMISSIONS
+};
+
 enum kind {
 	KIND_ANON,
 	KIND_HEAP,
@@ -80,6 +100,12 @@ struct vma_record {
 	__u64 decided[5];
 	__u64 changes[4];
 	__u64 ptes_changed[4];
+	__u64 made_writable[4];
+	__u64 left_readonly[4];
+	__u64 not_inspected[2];
+	/* Time in handle_mm_fault() by outcome; [n] counts 2^n ns up to 2^(n+1). */
+	__u64 fault_ns[6];
+	__u32 fault_log2[6][32];
 };
 
 /* A file that was deleted since it was first seen is another file, by name. */

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import add
 from typing import Any
 
 import cffi
@@ -36,40 +37,114 @@ class _Layout:
 
 LAYOUT = _Layout()
 CAUSES = LAYOUT.names("cause", "CAUSE_")
+REASONS = ("clean", "soft_dirty", "uffd_wp", "shared")
+OMISSIONS = LAYOUT.names("omission", "OMITTED_")
 TRACING = {name: value for value, name in enumerate(LAYOUT.names("tracing", "TRACE_"))}
 KINDS = LAYOUT.names("kind", "KIND_")
 OUTCOMES = ("wp_reuse", "wp_copy", "wp_shared", "wp_uffd", "other", "error")
-_DECIDED = LAYOUT.names("outcome", "OUTCOME_")[:-1]
+BUCKETS: int = LAYOUT.ffi.typeof("struct vma_record").fields[-1][1].type.item.length
+_KERNEL_OUTCOMES = LAYOUT.names("outcome", "OUTCOME_")
+_KERNEL_REASONS = LAYOUT.names("reason", "REASON_")
 
 _VM_READ, _VM_WRITE, _VM_EXEC, _VM_SHARED = 1, 2, 4, 8
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """How long faults took inside handle_mm_fault(): ``log2[n]`` of them 2^n ns up to 2^(n+1).
+
+    ``log2`` has BUCKETS places; the last one takes what is longer too. ``sum`` in nanoseconds.
+    """
+
+    sum: int
+    log2: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(self.log2)
+
+    @property
+    def mean(self) -> float | None:
+        """Nanoseconds; None where nothing was measured."""
+        return self.sum / self.count if self.count else None
+
+    def __add__(self, other: Histogram) -> Histogram:
+        if other is UNMEASURED:
+            return self
+        if self is UNMEASURED:
+            return other
+        return Histogram(self.sum + other.sum, _add(self.log2, other.log2))
+
+
+UNMEASURED = Histogram(0, (0,) * BUCKETS)
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted: tuples in the order of CAUSES and OUTCOMES."""
+    """What was counted.
+
+    Tuples in the order of CAUSES (``changes``, ``ptes_changed``, ``made_writable``), REASONS
+    (``left_readonly``), OMISSIONS (``not_inspected``, in PTEs) and OUTCOMES (``write_faults``,
+    ``costs``). Where costs are sampled, their counts are less than the faults.
+    """
 
     changes: tuple[int, ...]
     ptes_changed: tuple[int, ...]
+    made_writable: tuple[int, ...]
+    left_readonly: tuple[int, ...]
+    not_inspected: tuple[int, ...]
     write_faults: tuple[int, ...]
+    costs: tuple[Histogram, ...]
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
             _add(self.changes, other.changes),
             _add(self.ptes_changed, other.ptes_changed),
+            _add(self.made_writable, other.made_writable),
+            _add(self.left_readonly, other.left_readonly),
+            _add(self.not_inspected, other.not_inspected),
             _add(self.write_faults, other.write_faults),
+            tuple(a + b for a, b in zip(self.costs, other.costs, strict=True)),
         )
+
+    @property
+    def inspected(self) -> int:
+        """PTEs looked at after a change that asked for writable ones."""
+        return sum(self.made_writable) + sum(self.left_readonly)
 
     @property
     def avoidable(self) -> int:
         """`wp_reuse` faults: counted in private mappings only."""
         return self.write_faults[OUTCOMES.index("wp_reuse")]
 
+    @property
+    def efficacy(self) -> float | None:
+        """The share of avoidable faults that was avoided; None where there was neither.
 
-NOTHING = Counts((0,) * len(CAUSES), (0,) * len(CAUSES), (0,) * len(OUTCOMES))
+        Known only where PTEs were inspected.
+        """
+        made = sum(self.made_writable)
+        return made / (made + self.avoidable) if made + self.avoidable else None
+
+    @property
+    def reuse_cost(self) -> Histogram:
+        """The cost of the `wp_reuse` faults that were measured."""
+        return self.costs[OUTCOMES.index("wp_reuse")]
+
+
+NOTHING = Counts(
+    changes=(0,) * len(CAUSES),
+    ptes_changed=(0,) * len(CAUSES),
+    made_writable=(0,) * len(CAUSES),
+    left_readonly=(0,) * len(REASONS),
+    not_inspected=(0,) * len(OMISSIONS),
+    write_faults=(0,) * len(OUTCOMES),
+    costs=(UNMEASURED,) * len(OUTCOMES),
+)
 
 
 def _add(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+    return tuple(map(add, one, other))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +224,24 @@ def decode(
 
 
 def _counts(value: Any) -> Counts:
-    decided = dict(zip(_DECIDED, value.decided, strict=True))
-    decided["other"] = value.write_faults - sum(decided.values())
+    faults = dict(zip(_KERNEL_OUTCOMES, value.decided, strict=False))
+    faults["other"] = value.write_faults - sum(faults.values())
+    reasons = dict(zip(_KERNEL_REASONS, value.left_readonly, strict=True))
+    costs = dict(zip(_KERNEL_OUTCOMES, _costs(value), strict=True))
     return Counts(
-        tuple(value.changes), tuple(value.ptes_changed), tuple(decided[name] for name in OUTCOMES)
+        changes=tuple(value.changes),
+        ptes_changed=tuple(value.ptes_changed),
+        made_writable=tuple(value.made_writable),
+        left_readonly=tuple(reasons[name] for name in REASONS),
+        not_inspected=tuple(value.not_inspected),
+        write_faults=tuple(faults[name] for name in OUTCOMES),
+        costs=tuple(costs[name] for name in OUTCOMES),
     )
+
+
+def _costs(value: Any) -> Iterator[Histogram]:
+    for total, log2 in zip(value.fault_ns, value.fault_log2, strict=True):
+        yield Histogram(total, tuple(log2)) if total else UNMEASURED
 
 
 def _text(array: Any) -> str:

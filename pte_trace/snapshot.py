@@ -9,8 +9,9 @@ from functools import reduce
 from operator import add
 from typing import TypeVar
 
+from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.plan import Attachment
-from pte_trace.records import NOTHING, OUTCOMES, Counts, VmaRecord
+from pte_trace.records import NOTHING, OUTCOMES, UNMEASURED, Counts, Histogram, VmaRecord
 
 _OTHER = OUTCOMES.index("other")
 
@@ -55,8 +56,20 @@ class ProcessRow:
 
 
 @dataclass(frozen=True)
+class ReuseCost:
+    """The mean time of a `wp_reuse` fault in nanoseconds, and what it was measured on."""
+
+    nanoseconds: float
+    source: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """Rows of ``vmas`` add up to ``processes``, those to ``totals``. Times in seconds."""
+    """Rows of ``vmas`` add up to ``processes``, those to ``totals``. Times in seconds.
+
+    What ``effort`` left out is 0 in the counts and not known. ``reuse_cost`` is None where no
+    `wp_reuse` fault was timed.
+    """
 
     kernel: Kernel
     hooks: Mapping[str, Attachment]
@@ -65,6 +78,14 @@ class Snapshot:
     processes: tuple[ProcessRow, ...]
     vmas: tuple[VmaRow, ...]
     health: Health
+    effort: Effort = EVERYTHING
+    reuse_cost: ReuseCost | None = None
+
+    def seconds_saved(self, counts: Counts) -> float | None:
+        """An estimate, and the most it can be: each PTE made writable one fault avoided."""
+        if self.reuse_cost is None or not self.effort.inspects:
+            return None
+        return sum(counts.made_writable) * self.reuse_cost.nanoseconds / 1e9
 
 
 _SORT_KEYS: Mapping[str, Callable[[VmaRow], object]] = {
@@ -72,6 +93,8 @@ _SORT_KEYS: Mapping[str, Callable[[VmaRow], object]] = {
     "avoidable": lambda vma: vma.counts.avoidable,
     "changes": lambda vma: sum(vma.counts.changes),
     "ptes": lambda vma: sum(vma.counts.ptes_changed),
+    "writable": lambda vma: sum(vma.counts.made_writable),
+    "readonly": lambda vma: sum(vma.counts.left_readonly),
     "pid": lambda vma: vma.pid,
     "comm": lambda vma: vma.comm,
     "name": lambda vma: vma.name,
@@ -145,9 +168,15 @@ def build(
     hooks: Mapping[str, Attachment],
     duration_s: float,
     health: Health,
+    effort: Effort = EVERYTHING,
+    calibration: Histogram = UNMEASURED,
     split: bool = False,
 ) -> Snapshot:
-    """Make a snapshot of *records*; with *split* each VMA keeps a row of its own."""
+    """Make a snapshot of *records*; with *split* each VMA keeps a row of its own.
+
+    *calibration* is the cost of `wp_reuse` faults that pte-trace took itself: what stands in
+    where none of those in *records* was timed.
+    """
     records = tuple(records)
     images = _group(records, lambda record: (record.pid, record.image))
     comms = {image: max(members, key=_named).comm for image, members in images.items()}
@@ -157,15 +186,28 @@ def build(
         ProcessRow(image[0], comms[image], total(record.counts for record in members))
         for image, members in images.items()
     )
+    totals = total(process.counts for process in processes)
     return Snapshot(
         kernel=kernel,
         hooks=hooks,
         duration_s=duration_s,
-        totals=total(process.counts for process in processes),
+        totals=totals,
         processes=processes,
         vmas=vmas,
         health=health,
+        effort=effort,
+        reuse_cost=_reuse_cost(totals.reuse_cost, calibration),
     )
+
+
+def _reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
+    if measured.mean is not None:
+        return ReuseCost(measured.mean, f"the {measured.count:,} wp_reuse faults timed here")
+    if calibration.mean is not None:
+        return ReuseCost(
+            calibration.mean, f"{calibration.count:,} wp_reuse faults of pte-trace's own"
+        )
+    return None
 
 
 def _named(record: VmaRecord) -> int:

@@ -7,25 +7,39 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
+from pte_trace.effort import Effort
 from pte_trace.plan import Attachment
-from pte_trace.records import CAUSES, OUTCOMES, Counts
+from pte_trace.records import CAUSES, NOTHING, OMISSIONS, OUTCOMES, REASONS, Counts, Histogram
 from pte_trace.snapshot import Snapshot
 from pte_trace.views.text import printable
 
 SCHEMA = 1
 
 
-def row(counts: Counts) -> dict[str, Any]:
+def row(counts: Counts, effort: Effort) -> dict[str, Any]:
     """The counts as JSON's ROW. None (null) is what was not looked at, which is not 0."""
+    inspected = effort.inspects
     return {
         "protection_changes": dict(zip(CAUSES, counts.changes, strict=True)),
         "ptes_changed": sum(counts.ptes_changed),
-        "ptes_inspected": None,
-        "ptes_made_writable": None,
-        "ptes_left_readonly": None,
+        "ptes_inspected": counts.inspected if inspected else None,
+        "ptes_made_writable": sum(counts.made_writable) if inspected else None,
+        "ptes_left_readonly": {
+            reason: number if inspected else None
+            for reason, number in zip(REASONS, counts.left_readonly, strict=True)
+        },
         "write_faults": dict(zip(OUTCOMES, counts.write_faults, strict=True)),
-        "fault_ns": None,
+        "fault_ns": {
+            outcome: _histogram(cost) if effort.times else None
+            for outcome, cost in zip(OUTCOMES, counts.costs, strict=True)
+        },
     }
+
+
+def _histogram(cost: Histogram) -> dict[str, Any]:
+    """``log2[n]`` counts the faults that took 2^n ns up to 2^(n+1), up to the last one not 0."""
+    last = max((n for n, number in enumerate(cost.log2) if number), default=-1)
+    return {"count": cost.count, "sum": cost.sum, "log2": list(cost.log2[: last + 1])}
 
 
 def _hook(attachment: Attachment) -> dict[str, Any]:
@@ -46,9 +60,9 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         },
         "hooks": {name: _hook(attachment) for name, attachment in snapshot.hooks.items()},
         "duration_s": round(snapshot.duration_s, 6),
-        "totals": row(snapshot.totals),
+        "totals": row(snapshot.totals, snapshot.effort),
         "processes": [
-            {"pid": process.pid, "comm": process.comm, **row(process.counts)}
+            {"pid": process.pid, "comm": process.comm, **row(process.counts, snapshot.effort)}
             for process in snapshot.processes
         ],
         "vmas": [
@@ -60,7 +74,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
                 "perms": vma.perms,
                 "kind": vma.kind,
                 "name": vma.name,
-                **row(vma.counts),
+                **row(vma.counts, snapshot.effort),
             }
             for vma in snapshot.vmas
         ],
@@ -68,6 +82,7 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
             "map_full": snapshot.health.map_full,
             "missed_runs": snapshot.health.missed_runs,
             "probe_seconds": snapshot.health.probe_seconds,
+            "ptes_not_inspected": dict(zip(OMISSIONS, snapshot.totals.not_inspected, strict=True)),
         },
     }
 
@@ -79,8 +94,13 @@ def write_json(snapshot: Snapshot, stream: IO[str]) -> None:
 
 
 def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """One column per number; of a histogram its count and its sum."""
     for name, value in entry.items():
-        if isinstance(value, dict):
+        if name == "fault_ns":
+            for outcome, cost in value.items():
+                for what in ("count", "sum"):
+                    yield f"{name}_{outcome}_{what}", cost and cost[what]
+        elif isinstance(value, dict):
             yield from ((f"{name}_{inner}", count) for inner, count in value.items())
         else:
             yield name, value
@@ -88,7 +108,7 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def write_csv(snapshot: Snapshot, stream: IO[str], *, header: bool = True) -> None:
     """A line per row of ``vmas``. Control characters in names are shown as escapes."""
-    columns = [name for name, _ in _flat({**_VMA_COLUMNS, **row(snapshot.totals)})]
+    columns = [name for name, _ in _flat({**_VMA_COLUMNS, **row(NOTHING, snapshot.effort)})]
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if header:
         writer.writeheader()

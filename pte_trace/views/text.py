@@ -9,7 +9,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from pte_trace.records import CAUSES, OUTCOMES, Counts
+from pte_trace.effort import Effort
+from pte_trace.records import OUTCOMES, REASONS, Counts
 from pte_trace.snapshot import Snapshot, VmaRow, ordered
 
 _PIPE_WIDTH = 1000
@@ -24,9 +25,19 @@ _HEADINGS = {
 }
 _COLUMNS = (
     *("PID", "COMM", "RANGE", "PERM", "MAPPING"),
-    *("CHANGES", "PTES", "FAULTS", *_HEADINGS.values()),
+    *("CHANGES", "PTES", "WRITABLE", "READONLY", "FAULTS", *_HEADINGS.values(), "EFFICACY"),
 )
-_LEFT_OUT_FIRST = ("RANGE", "PERM", "ERROR", "UFFD", "SHARED", "CHANGES", "COMM")
+_LEFT_OUT_FIRST = (
+    *("RANGE", "PERM", "ERROR", "UFFD", "SHARED", "CHANGES", "EFFICACY", "READONLY", "COMM"),
+    *("OTHER", "PTES"),
+)
+_REASONS = {
+    "clean": "not dirty",
+    "soft_dirty": "soft-dirty tracking",
+    "uffd_wp": "userfaultfd write protection",
+    "shared": "shared or not anonymous",
+}
+_UNKNOWN = "?"
 _NARROWEST_MAPPING = 12
 
 
@@ -48,14 +59,31 @@ def _number(value: int) -> Text:
     return Text(f"{value:,}" if value else "-", style="" if value else "dim")
 
 
-def _counts(counts: Counts) -> dict[str, Text]:
+def _share(value: float | None) -> Text:
+    return Text("-", style="dim") if value is None else Text(f"{value:.1%}")
+
+
+def duration(seconds: float) -> str:
+    """With the unit that leaves one to three digits before the point."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def _counts(counts: Counts, effort: Effort) -> dict[str, Text]:
     """The cells of the columns that count."""
     outcomes = zip(OUTCOMES, counts.write_faults, strict=True)
+    unknown = Text(_UNKNOWN, style="dim")
+    looked = effort.inspects
     return {
         "CHANGES": _number(sum(counts.changes)),
         "PTES": _number(sum(counts.ptes_changed)),
+        "WRITABLE": _number(sum(counts.made_writable)) if looked else unknown,
+        "READONLY": _number(sum(counts.left_readonly)) if looked else unknown,
         "FAULTS": _number(sum(counts.write_faults)),
         **{_HEADINGS[name]: _number(faults) for name, faults in outcomes},
+        "EFFICACY": _share(counts.efficacy) if looked else unknown,
     }
 
 
@@ -65,9 +93,12 @@ class VmaTable:
     Where it is too wide for the terminal columns are left out, never a digit of a number.
     """
 
-    def __init__(self, rows: Iterable[VmaRow], totals: Counts, hidden: int = 0) -> None:
+    def __init__(
+        self, rows: Iterable[VmaRow], totals: Counts, effort: Effort, hidden: int = 0
+    ) -> None:
         self._rows = list(rows)
         self._totals = totals
+        self._effort = effort
         self._hidden = hidden
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -98,11 +129,11 @@ class VmaTable:
                 "RANGE": Text(f"{vma.start:x}-{vma.end:x}"),
                 "PERM": Text(vma.perms),
                 "MAPPING": Text(printable(vma.name)),
-                **_counts(vma.counts),
+                **_counts(vma.counts, self._effort),
             }
             table.add_row(*(cells[heading] for heading in shown))
         label = f"total ({self._hidden:,} more)" if self._hidden else "total"
-        totals = {"MAPPING": Text(label, style="bold"), **_counts(self._totals)}
+        totals = {"MAPPING": Text(label, style="bold"), **_counts(self._totals, self._effort)}
         table.add_row(*(totals.get(heading, Text()) for heading in shown))
         return table
 
@@ -123,6 +154,7 @@ def notes(snapshot: Snapshot) -> list[Text]:
         for hook, attachment in snapshot.hooks.items()
         if attachment.degraded
     ]
+    lines += _extent(snapshot)
     if health.map_full:
         lines.append(
             f"{health.map_full:,} events found no room for their VMA: they are counted in the"
@@ -135,14 +167,59 @@ def notes(snapshot: Snapshot) -> list[Text]:
     return [Text(line, style="yellow") for line in lines]
 
 
-def sentence(snapshot: Snapshot) -> Text:
+def _extent(snapshot: Snapshot) -> list[str]:
+    """What was not looked at."""
+    huge, limit = snapshot.totals.not_inspected
+    lines = []
+    if not snapshot.effort.inspects:
+        lines.append("PTEs made writable and left read-only are not known (--inspect none).")
+    if limit:
+        lines.append(f"{limit:,} changed PTEs were not inspected (--inspect).")
+    if huge:
+        lines.append(f"{huge:,} changed pages lie in huge pages, which have no PTEs to inspect.")
+    if snapshot.effort.costs > 1:
+        lines.append(f"One of {snapshot.effort.costs:,} write faults was timed (--costs).")
+    return lines
+
+
+def sentences(snapshot: Snapshot) -> Text:
     """What the numbers say, for a person to quote."""
-    faults = sum(snapshot.totals.write_faults)
-    changed = dict(zip(CAUSES, snapshot.totals.ptes_changed, strict=True))["mprotect"]
-    return Text(
-        f"mprotect changed {changed:,} PTEs; of {faults:,} write faults "
-        f"{snapshot.totals.avoidable:,} found their page ready to be reused (avoidable)."
-    )
+    return Text(" ".join([*_made_writable(snapshot), _remaining(snapshot)]))
+
+
+def _made_writable(snapshot: Snapshot) -> list[str]:
+    made = sum(snapshot.totals.made_writable)
+    if not snapshot.effort.inspects:
+        return []
+    if not made:
+        return ["No PTE was made writable by a protection change."]
+    saved = snapshot.seconds_saved(snapshot.totals)
+    if saved is None or snapshot.reuse_cost is None:
+        return [f"The optimization made {made:,} PTEs writable at once."]
+    cost = snapshot.reuse_cost
+    return [
+        f"The optimization made {made:,} PTEs writable at once; at "
+        f"{duration(cost.nanoseconds / 1e9)} a fault that is at most {duration(saved)} saved"
+        f" (an estimate, from {cost.source})."
+    ]
+
+
+def _remaining(snapshot: Snapshot) -> str:
+    avoidable = snapshot.totals.avoidable
+    if not avoidable:
+        return "No avoidable fault remained."
+    said = f"{avoidable:,} avoidable faults remained"
+    left = {
+        _REASONS[reason]: number
+        for reason, number in zip(REASONS, snapshot.totals.left_readonly, strict=True)
+        if number
+    }
+    if snapshot.kernel.optimization is False:
+        return f"{said}: this kernel lacks the optimization."
+    if left:
+        reasons = ", ".join(f"{reason} ({number:,})" for reason, number in left.items())
+        return f"{said}; PTEs were left read-only because: {reasons}."
+    return f"{said}."
 
 
 def report(snapshot: Snapshot) -> RenderableType:
@@ -150,9 +227,9 @@ def report(snapshot: Snapshot) -> RenderableType:
     return Group(
         heading(snapshot),
         Text(),
-        VmaTable(ordered(snapshot.vmas, "faults"), snapshot.totals),
+        VmaTable(ordered(snapshot.vmas, "faults"), snapshot.totals, snapshot.effort),
         Text(),
-        sentence(snapshot),
+        sentences(snapshot),
         *notes(snapshot),
     )
 
@@ -161,7 +238,7 @@ def interval(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
     """One interval, as `top` shows it: at most *rows* mappings, the totals of all."""
     shown = ordered(snapshot.vmas, sort)[:rows]
     hidden = len(snapshot.vmas) - len(shown)
-    table = VmaTable(shown, snapshot.totals, hidden)
+    table = VmaTable(shown, snapshot.totals, snapshot.effort, hidden)
     said = [heading(snapshot), *notes(snapshot)]
     for line in said:
         line.no_wrap, line.overflow = True, "ellipsis"

@@ -11,7 +11,17 @@ from typing import Any
 
 from pte_trace import plan
 from pte_trace.facts import CAPABILITIES, FunctionFacts, HostFacts
-from pte_trace.records import CAUSES, OUTCOMES, Counts, VmaRecord
+from pte_trace.records import (
+    BUCKETS,
+    CAUSES,
+    OMISSIONS,
+    OUTCOMES,
+    REASONS,
+    UNMEASURED,
+    Counts,
+    Histogram,
+    VmaRecord,
+)
 from pte_trace.snapshot import Health, Kernel, Snapshot, build
 
 # The functions as Linux 6.18 has them; kernel-facts.md lists how they were before.
@@ -62,13 +72,36 @@ def counts(
     changes: Mapping[str, int] | None = None,
     ptes: Mapping[str, int] | None = None,
     faults: Mapping[str, int] | None = None,
+    *,
+    writable: Mapping[str, int] | None = None,
+    readonly: Mapping[str, int] | None = None,
+    omitted: Mapping[str, int] | None = None,
+    costs: Mapping[str, Histogram] | None = None,
 ) -> Counts:
-    """Counts by name: *changes* and *ptes* by cause, *faults* by outcome; the rest is 0."""
+    """Counts by name; the rest is 0.
+
+    *changes*, *ptes* and *writable* by cause, *faults* and *costs* by outcome, *readonly* by
+    reason, *omitted* by omission.
+    """
+    measured = costs or {}
+    assert set(measured) <= set(OUTCOMES)
     return Counts(
-        _in_order(CAUSES, changes or {}),
-        _in_order(CAUSES, ptes or {}),
-        _in_order(OUTCOMES, faults or {}),
+        changes=_in_order(CAUSES, changes or {}),
+        ptes_changed=_in_order(CAUSES, ptes or {}),
+        made_writable=_in_order(CAUSES, writable or {}),
+        left_readonly=_in_order(REASONS, readonly or {}),
+        not_inspected=_in_order(OMISSIONS, omitted or {}),
+        write_faults=_in_order(OUTCOMES, faults or {}),
+        costs=tuple(measured.get(name, UNMEASURED) for name in OUTCOMES),
     )
+
+
+def histogram(*durations_ns: int) -> Histogram:
+    """The histogram of faults that took so long."""
+    log2 = [0] * BUCKETS
+    for duration in durations_ns:
+        log2[min(duration.bit_length(), BUCKETS) - 1] += 1
+    return Histogram(sum(durations_ns), tuple(log2))
 
 
 def _in_order(names: Iterable[str], given: Mapping[str, int]) -> tuple[int, ...]:

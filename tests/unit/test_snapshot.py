@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pte_trace.records import CAUSES, NOTHING, OUTCOMES, Counts, VmaRecord
+from pte_trace.records import (
+    CAUSES,
+    NOTHING,
+    OMISSIONS,
+    OUTCOMES,
+    REASONS,
+    UNMEASURED,
+    Counts,
+    VmaRecord,
+)
 from pte_trace.snapshot import (
     SORT_FIELDS,
     Ledger,
@@ -19,7 +28,7 @@ from pte_trace.snapshot import (
     ordered,
     total,
 )
-from tests.unit.builders import counts, record, snapshot
+from tests.unit.builders import counts, histogram, record, snapshot
 
 PAGE = 0x1000
 ONE_FAULT = counts(faults={"wp_reuse": 1})
@@ -36,11 +45,16 @@ def ranges(snapshot: Snapshot) -> list[tuple[int, int]]:
 
 
 numbers = st.integers(0, 1000)
+some_histograms = st.sampled_from([UNMEASURED, histogram(5), histogram(0x300, 0x310, 1)])
 some_counts = st.builds(
     Counts,
     changes=st.tuples(*[numbers] * len(CAUSES)),
     ptes_changed=st.tuples(*[numbers] * len(CAUSES)),
+    made_writable=st.tuples(*[numbers] * len(CAUSES)),
+    left_readonly=st.tuples(*[numbers] * len(REASONS)),
+    not_inspected=st.tuples(*[numbers] * len(OMISSIONS)),
     write_faults=st.tuples(*[numbers] * len(OUTCOMES)),
+    costs=st.tuples(*[some_histograms] * len(OUTCOMES)),
 )
 some_records = st.builds(
     lambda first, length, **fields: record(**pages(first, first + length), **fields),
