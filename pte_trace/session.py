@@ -9,6 +9,7 @@ from types import TracebackType
 
 from pte_trace import facts, optimization, plan
 from pte_trace.driver import Driver, bcc_version
+from pte_trace.effort import Effort
 from pte_trace.errors import HostError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
@@ -17,6 +18,7 @@ from pte_trace.records import LAYOUT, TRACING, decode
 from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
+_EFFORT = Effort(inspect=0, costs=0)  # the programs neither inspect PTEs nor time faults yet
 
 
 class Session:
@@ -98,6 +100,7 @@ class Session:
             hooks=self._plan.attachments,
             duration_s=duration_s,
             health=self._health(),
+            effort=_EFFORT,
             split=self._split,
         )
 

@@ -16,7 +16,7 @@ from pte_trace.commands.doctor import doctor
 from pte_trace.commands.run import run
 from pte_trace.commands.top import top
 from pte_trace.snapshot import SORT_FIELDS, Health
-from pte_trace.views import text
+from pte_trace.views import sentences
 from tests.unit.builders import snapshot
 
 COMMANDS = {"top": top, "run": run, "doctor": doctor}
@@ -168,7 +168,7 @@ def test_the_short_option_helps_too() -> None:
 
 
 def test_notes_advise_options_that_exist() -> None:
-    said = " ".join(note.plain for note in text.notes(snapshot(health=Health(1, 1))))
+    said = " ".join(note.plain for note in sentences.notes(snapshot(health=Health(1, 1))))
     known = {option for parameter in top.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", said)) <= known
 
