@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from pte_trace import plan
 from pte_trace.records import CAUSES, OUTCOMES, Counts
 from pte_trace.snapshot import Snapshot, VmaRow, ordered
 
@@ -118,11 +119,7 @@ def heading(snapshot: Snapshot) -> Text:
 def notes(snapshot: Snapshot) -> list[Text]:
     """What a reader of the numbers must know about them."""
     health = snapshot.health
-    lines = [
-        f"Hook {hook}: {attachment.degraded}"
-        for hook, attachment in snapshot.hooks.items()
-        if attachment.degraded
-    ]
+    lines = [f"Hook {hook.name}: {said}" for hook, said in plan.degraded(snapshot.hooks).items()]
     if health.map_full:
         lines.append(
             f"{health.map_full:,} events found no room for their VMA: they are counted in the"
