@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,8 +14,9 @@ import click
 from pte_trace.cli import cli
 from pte_trace.errors import PteTraceError
 
+_FAILED = 1
 _INTERRUPTED = 130
-_BROKEN_PIPE = 141
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -58,8 +60,14 @@ def _run() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
-    except BrokenPipeError:
-        return _BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _say(
+            f"pte-trace: {error.filename or 'The output'} cannot be written: {error.strerror}.",
+            "Free some space, or send the output elsewhere.",
+        )
+        return _FAILED
     return status if isinstance(status, int) else 0
 
 

@@ -10,7 +10,7 @@ import click
 from pte_trace import facts, optimization, plan
 from pte_trace.driver import bcc_version
 from pte_trace.errors import HostError
-from pte_trace.views import diagnosis, text, write
+from pte_trace.views import diagnosis, text
 
 
 @click.command()
@@ -31,11 +31,11 @@ def doctor(as_json: bool) -> None:
     found = facts.collect(btf, problem, bcc_version())
     planned = plan.make(found)
     at_work = optimization.at_work()
-    with write.complete(sys.stdout):
-        if as_json:
-            json.dump(diagnosis.document(found, planned, at_work), sys.stdout, indent=2)
-            print()
-        else:
-            text.console(sys.stdout).print(diagnosis.page(found, planned, at_work))
+    if as_json:
+        json.dump(diagnosis.document(found, planned, at_work), sys.stdout, indent=2)
+        print()
+    else:
+        text.console(sys.stdout).print(diagnosis.page(found, planned, at_work))
+    sys.stdout.flush()
     if planned.refusal:
         raise HostError(planned.refusal.why, planned.refusal.mend)

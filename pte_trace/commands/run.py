@@ -28,10 +28,10 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 def run(request: options.Request, command: tuple[str, ...]) -> None:
     """Trace COMMAND and all its children, and print a report when it ends.
 
-    They are traced from their first instruction on. The text report goes to standard
-    error, as `perf stat` does, JSON and CSV go to standard output; -o FILE takes either.
-    The exit status is COMMAND's own (128 + N where signal N ended it; 127 where it was
-    not found, 126 where it cannot be executed).
+    They are traced from their first instruction on; with -p, so are processes that run
+    already, meanwhile. The text report goes to standard error, as `perf stat` does, JSON and
+    CSV go to standard output; -o FILE takes either. The exit status is COMMAND's own (128 + N
+    where signal N ended it; 127 where it was not found, 126 where it cannot be executed).
 
     \b
     Examples:

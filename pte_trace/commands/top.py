@@ -11,7 +11,7 @@ import click
 from pte_trace.commands import options
 from pte_trace.session import Session
 from pte_trace.snapshot import SORT_FIELDS
-from pte_trace.views import document, live, text, write
+from pte_trace.views import document, live, text
 
 
 @click.command()
@@ -79,11 +79,11 @@ def _intervals(
         time.sleep(interval)
         ended = session.processes_ended()
         snapshot = session.read()
-        with write.complete(stream):
-            if style == "text":
-                text.console(stream).print(text.interval(snapshot, sort, rows))
-            elif style == "json":
-                document.write_json(snapshot, stream)
-            else:
-                document.write_csv(snapshot, stream, header=not taken)
+        if style == "text":
+            text.console(stream).print(text.interval(snapshot, sort, rows))
+        elif style == "json":
+            document.write_json(snapshot, stream)
+        else:
+            document.write_csv(snapshot, stream, header=not taken)
+        stream.flush()
         taken += 1
