@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from pte_trace import plan
 from pte_trace.records import OMISSIONS, REASONS
 from pte_trace.snapshot import Snapshot
 
@@ -33,11 +34,7 @@ def summary(snapshot: Snapshot) -> Text:
 def notes(snapshot: Snapshot) -> list[Text]:
     """What a reader of the numbers must know about them."""
     health = snapshot.health
-    lines = [
-        f"Hook {hook}: {attachment.degraded}"
-        for hook, attachment in snapshot.hooks.items()
-        if attachment.degraded
-    ]
+    lines = [f"Hook {hook.name}: {said}" for hook, said in plan.degraded(snapshot.hooks).items()]
     lines += _not_looked_at(snapshot)
     if health.map_full:
         lines.append(
