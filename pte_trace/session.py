@@ -32,28 +32,33 @@ class Session:
         capacity: Capacity | None = None,
         ways: tuple[How, ...] = BOTH_WAYS,
         split: bool = False,
+        keep: bool = True,
         working: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """*working* is entered with a sentence while the programs are made."""
+        """*working* is entered with a sentence while the programs are made.
+
+        Without *keep* each reading is forgotten once it is handed out, and there is no total.
+        """
         self.filters = filters
         self._capacity = capacity or Capacity()
         self._ways = ways
         self._split = split
         self._working = working
+        self._keep = keep
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
 
     def __enter__(self) -> Session:
         """Load and attach. Raises HostError; PteTraceError if the processes asked for ended."""
         btf, problem = facts.read_btf()
-        found = facts.collect(btf, problem, bcc_version())
-        self._plan: Plan = plan.make(found, self._ways)
-        if self._plan.refusal:
-            raise HostError(self._plan.refusal.why, self._plan.refusal.mend)
+        self.facts = facts.collect(btf, problem, bcc_version())
+        self.plan: Plan = plan.make(self.facts, self._ways)
+        if self.plan.refusal:
+            raise HostError(self.plan.refusal.why, self.plan.refusal.mend)
         assert btf is not None
-        self._kernel = Kernel(found.release or "unknown", optimization.at_work())
+        self.kernel = Kernel(self.facts.release or "unknown", optimization.at_work())
         with self._working("Compiling the BPF programs for this kernel"):
-            self.driver = Driver(self._plan, self.filters, self._capacity, btf)
+            self.driver = Driver(self.plan, self.filters, self._capacity, btf)
         self._follow(self.filters.pids)
         return self
 
@@ -91,7 +96,8 @@ class Session:
         records = self._unfinished.settle(
             decode(raw.keys, raw.values, raw.number, self.driver.file)
         )
-        self._ledger.add(records)
+        if self._keep:
+            self._ledger.add(records)
         interval = Ledger()
         interval.add(records)
         snapshot = self._snapshot(interval, now - self._interval_started)
@@ -110,8 +116,8 @@ class Session:
     def _snapshot(self, ledger: Ledger, duration_s: float) -> Snapshot:
         return build(
             ledger.records(),
-            kernel=self._kernel,
-            hooks=self._plan.attachments,
+            kernel=self.kernel,
+            hooks=self.plan.attachments,
             duration_s=duration_s,
             health=self._health(),
             effort=_EFFORT,

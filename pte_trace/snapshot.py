@@ -36,7 +36,10 @@ class Health:
 
 @dataclass(frozen=True)
 class VmaRow:
-    """One mapping: the VMAs that mprotect split off it are together in it."""
+    """One mapping: the VMAs that mprotect split off it are together in it.
+
+    ``image`` tells programs of one PID apart.
+    """
 
     pid: int
     comm: str
@@ -46,6 +49,7 @@ class VmaRow:
     kind: str
     name: str
     counts: Counts
+    image: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,10 +186,7 @@ def build(
     comms = {image: max(members, key=_named).comm for image, members in images.items()}
     mappings = [(record,) for record in records] if split else _mappings(records)
     vmas = tuple(_vma_row(members, comms) for members in mappings)
-    processes = tuple(
-        ProcessRow(image[0], comms[image], total(record.counts for record in members))
-        for image, members in images.items()
-    )
+    processes = processes_of(vmas)
     totals = total(process.counts for process in processes)
     return Snapshot(
         kernel=kernel,
@@ -197,6 +198,15 @@ def build(
         health=health,
         effort=effort,
         reuse_cost=_reuse_cost(totals.reuse_cost, calibration),
+    )
+
+
+def processes_of(vmas: Iterable[VmaRow]) -> tuple[ProcessRow, ...]:
+    """A row for each program image, in the order of their first mappings."""
+    images = _group(vmas, lambda vma: (vma.pid, vma.image))
+    return tuple(
+        ProcessRow(pid, members[0].comm, total(vma.counts for vma in members))
+        for (pid, _), members in images.items()
     )
 
 
@@ -217,14 +227,15 @@ def _seen(record: VmaRecord) -> int:
 
 
 _Key = TypeVar("_Key", bound=Hashable)
+_Member = TypeVar("_Member")
 
 
 def _group(
-    records: Iterable[VmaRecord], key: Callable[[VmaRecord], _Key]
-) -> dict[_Key, list[VmaRecord]]:
-    groups: dict[_Key, list[VmaRecord]] = defaultdict(list)
-    for record in records:
-        groups[key(record)].append(record)
+    members: Iterable[_Member], key: Callable[[_Member], _Key]
+) -> dict[_Key, list[_Member]]:
+    groups: dict[_Key, list[_Member]] = defaultdict(list)
+    for member in members:
+        groups[key(member)].append(member)
     return groups
 
 
@@ -299,4 +310,5 @@ def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str
         kind=newest.kind,
         name=newest.name,
         counts=total(record.counts for record in members),
+        image=newest.image,
     )
