@@ -230,9 +230,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 _Member = TypeVar("_Member")
 
 
-def _group(
-    members: Iterable[_Member], key: Callable[[_Member], _Key]
-) -> dict[_Key, list[_Member]]:
+def _group(members: Iterable[_Member], key: Callable[[_Member], _Key]) -> dict[_Key, list[_Member]]:
     groups: dict[_Key, list[_Member]] = defaultdict(list)
     for member in members:
         groups[key(member)].append(member)
