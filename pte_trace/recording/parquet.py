@@ -31,7 +31,7 @@ def write(path: Path, metadata: bytes, batches: Iterator[pa.RecordBatch]) -> Non
         path, SCHEMA, compression="zstd", write_statistics=["time"], store_schema=False
     ) as writer:
         for table in _groups(batches):
-            writer.write_table(table, row_group_size=max(1, len(table)))
+            writer.write_table(table, row_group_size=len(table))
         writer.add_key_value_metadata({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
     with path.open("r+b") as file:
         place = _mark(file)
@@ -52,7 +52,8 @@ def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         if rows >= _ROWS_OF_A_GROUP:
             yield pa.Table.from_batches(group)
             group, rows = [], 0
-    yield pa.Table.from_batches(group, SCHEMA)
+    if group:
+        yield pa.Table.from_batches(group)
 
 
 def intact(file: IO[bytes]) -> bool | None:

@@ -15,7 +15,7 @@ from pte_trace.recording.metadata import FORMAT, Metadata, loads
 
 _RECORD = "Make one: sudo pte-trace record -o FILE.parquet -- CMD"
 _AGAIN = "Record again, or take an undamaged copy."
-_BATCH = 64
+_BATCH = 16
 
 
 class Recording:

@@ -18,7 +18,7 @@ from pte_trace.recording.layout import (
 )
 from pte_trace.recording.reading import Recording
 from pte_trace.records import BUCKETS, NOTHING, OUTCOMES, UNMEASURED, Counts, Histogram, VmaRecord
-from pte_trace.snapshot import Health, Ledger, ReuseCost, Snapshot, build, total
+from pte_trace.snapshot import Health, Ledger, ReuseCost, Snapshot, VmaRow, build, total
 
 _INTERVAL = (
     "time",
@@ -140,6 +140,28 @@ def _width(times: Sequence[datetime], spans: int) -> timedelta:
     return max(timedelta(microseconds=1), (times[-1] - times[0]) / spans)
 
 
+def record_of(vma: VmaRow, first: int, last: int) -> VmaRecord:
+    """A row as a ledger adds it up; *first* and *last* number its earliest and latest sight."""
+    return VmaRecord(
+        pid=vma.pid,
+        ppid=0,
+        comm=vma.comm,
+        image=vma.image,
+        start=vma.start,
+        end=vma.end,
+        inode=0,
+        dev=0,
+        kind=vma.kind,
+        name=vma.name,
+        perms=vma.perms,
+        seen_ns=first,
+        born_ns=0,
+        changed_ns=last,
+        named_ns=last,
+        counts=vma.counts,
+    )
+
+
 _Path = tuple[str, ...]
 _ROW = "vmas.list.element"
 
@@ -241,17 +263,8 @@ class _Mappings:
         keys = list(self._places)
         for place in sorted(range(len(keys)), key=self._last.__getitem__):
             row = dict(zip(IDENTITY, keys[place], strict=True))
-            yield VmaRecord(
-                **row,
-                ppid=0,
-                inode=0,
-                dev=0,
-                seen_ns=self._first[place],
-                born_ns=0,
-                changed_ns=self._last[place],
-                named_ns=self._last[place],
-                counts=self._counts(place),
-            )
+            vma = VmaRow(**row, counts=self._counts(place))
+            yield record_of(vma, self._first[place], self._last[place])
 
     def _counts(self, place: int) -> Counts:
         changes, ptes, writable, readonly, omitted, faults = (
