@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("top", "run", "doctor", "lab")
+_COMMANDS = ("top", "run", "record", "doctor", "lab")
 _DEFAULT = "top"
 _OF_THE_GROUP = {"--help", "-h", "--version"}
 

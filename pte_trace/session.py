@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from os import getpid
 from pathlib import Path
 from types import TracebackType
 
@@ -45,6 +46,7 @@ class Session:
         self._split = split
         self._working = working
         self._keep = keep
+        self.effort = _EFFORT
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
 
@@ -84,6 +86,15 @@ class Session:
     ) -> None:
         self.driver.close()
 
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """What this process starts meanwhile is followed from its exec on; this process is not."""
+        self.driver.follow(getpid(), TRACING["never"])
+        try:
+            yield
+        finally:
+            self.driver.unfollow(getpid())
+
     def start(self) -> None:
         """Begin to count."""
         self.driver.read()
@@ -120,7 +131,7 @@ class Session:
             hooks=self.plan.attachments,
             duration_s=duration_s,
             health=self._health(),
-            effort=_EFFORT,
+            effort=self.effort,
             split=self._split,
         )
 

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -30,18 +30,7 @@ _WAYS = {
     "kprobe": (How.KPROBE,),
 }
 
-_OPTIONS = (
-    click.option(
-        "-p",
-        "--pid",
-        "pids",
-        type=click.IntRange(min=1),
-        multiple=True,
-        metavar="PID",
-        help="Only this process; may be repeated.",
-    ),
-    click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
-    click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
+_OUTPUT_OPTIONS = (
     click.option(
         "--format",
         "style",
@@ -58,6 +47,21 @@ _OPTIONS = (
         metavar="FILE",
         help="Write to FILE.",
     ),
+)
+
+_OPTIONS = (
+    click.option(
+        "-p",
+        "--pid",
+        "pids",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="PID",
+        help="Only this process; may be repeated.",
+    ),
+    click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
+    click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
+    *_OUTPUT_OPTIONS,
     click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them."),
     click.option(
         "--max-vmas",
@@ -88,41 +92,52 @@ class Request:
     max_vmas: int
     attach: str
 
-    def session(self) -> Session:
+    def session(self, *, keep: bool = True) -> Session:
         return Session(
             self.filters,
             capacity=Capacity(records=self.max_vmas),
             ways=_WAYS[self.attach],
             split=self.split,
+            keep=keep,
             working=write.working,
         )
 
-    @contextmanager
-    def output(self, default: IO[str]) -> Iterator[IO[str]]:
-        """-o's file, opened before anything is traced, or *default*. Raises UsageError."""
-        if self.path is None:
-            yield default
-            return
-        try:
-            stream = self.path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"{self.path} cannot be written: {error.strerror}.",
-                "Give -o a file you may write.",
-            ) from error
-        try:
-            yield stream
-        except BaseException:
-            with suppress(OSError):
-                stream.close()
-            raise
-        stream.close()
+    def output(self, default: IO[str]) -> AbstractContextManager[IO[str]]:
+        """-o's file, or *default*."""
+        return output(self.path, default)
 
 
-def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+@contextmanager
+def output(path: Path | None, default: IO[str]) -> Iterator[IO[str]]:
+    """-o's file, opened before anything is traced, or *default*. Raises UsageError."""
+    if path is None:
+        yield default
+        return
+    try:
+        stream = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise not_writable(path, error) from error
+    try:
+        yield stream
+    except BaseException:
+        with suppress(OSError):
+            stream.close()
+        raise
+    stream.close()
+
+
+def not_writable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path} cannot be written: {error.strerror}.", "Give -o a file you may write."
+    )
+
+
+def tracing(
+    *, children: bool = False, output: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the shared options; it gets them as one Request, its first argument.
 
-    With *children* it traces what it starts itself.
+    With *children* it traces what it starts itself. Without *output* it has no --format and -o.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,11 +147,11 @@ def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callabl
             pids: tuple[int, ...],
             comm: str | None,
             cgroup: str | None,
-            style: str,
-            path: Path | None,
             split: bool,
             max_vmas: int,
             attach: str,
+            style: str = "text",
+            path: Path | None = None,
             **own: Any,
         ) -> Any:
             filters = make_filters(pids, comm, cgroup, children=children)
@@ -144,7 +159,8 @@ def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callabl
 
         result: Callable[..., Any] = wrapped
         for option in reversed(_OPTIONS):
-            result = option(result)
+            if output or option not in _OUTPUT_OPTIONS:
+                result = option(result)
         return result
 
     return decorate
