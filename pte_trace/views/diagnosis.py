@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -91,7 +92,7 @@ def _hooks(plan: Plan) -> Table:
 def _degraded(plan: Plan) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for hook, said in degraded(plan.attachments).items():
-        parts += [Text(), Text(said, style="yellow"), Text(f"  {hook.mend}")]
+        parts += [Text(), Text(said, style="yellow"), Padding.indent(Text(hook.mend), 2)]
     return parts
 
 
