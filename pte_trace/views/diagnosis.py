@@ -60,9 +60,9 @@ def page(facts: HostFacts, plan: Plan, at_work: bool | None) -> RenderableType:
     for name, function in facts.functions.items():
         functions.add_row(*_function(name, function))
 
-    verdict = "cannot be traced" if plan.refusal else "can be traced"
+    verdict = "cannot be traced as things are" if plan.refusal else "can be traced"
     parts: list[RenderableType] = [
-        Text(f"This kernel {verdict}.", style="bold"),
+        Text(f"This host {verdict}.", style="bold"),
         *(Text(), found, Text()),
         Text("What could be put on the functions to hook, tried for an instant:"),
         functions,
