@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pte_trace import facts, optimization, plan
+from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import Effort
 from pte_trace.errors import HostError, PteTraceError
@@ -49,18 +50,25 @@ class Session:
         self.effort = _EFFORT
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
+        self._btf: BTF | None = None
 
-    def __enter__(self) -> Session:
-        """Load and attach. Raises HostError; PteTraceError if the processes asked for ended."""
+    def examine(self) -> None:
+        """Find out how this host is traced; nothing stays attached. Raises HostError."""
         btf, problem = facts.read_btf()
         self.facts = facts.collect(btf, problem, bcc_version())
         self.plan: Plan = plan.make(self.facts, self._ways)
         if self.plan.refusal:
             raise HostError(self.plan.refusal.why, self.plan.refusal.mend)
-        assert btf is not None
         self.kernel = Kernel(self.facts.release or "unknown", optimization.at_work())
+        self._btf = btf
+
+    def __enter__(self) -> Session:
+        """Load and attach. Raises HostError; PteTraceError if the processes asked for ended."""
+        if self._btf is None:
+            self.examine()
+        assert self._btf is not None
         with self._working("Compiling the BPF programs for this kernel"):
-            self.driver = Driver(self.plan, self.filters, self._capacity, btf)
+            self.driver = Driver(self.plan, self.filters, self._capacity, self._btf)
         self._follow(self.filters.pids)
         return self
 
