@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("top", "run", "record", "doctor", "lab")
+_COMMANDS = ("top", "run", "record", "doctor", "bench", "lab")
 _DEFAULT = "top"
 _OF_THE_GROUP = {"--help", "-h", "--version"}
 
@@ -47,6 +47,7 @@ def cli() -> None:
       sudo pte-trace run -- ./program      one command and its children
       sudo pte-trace top -p 1234 -n 5      one process, five times a second apart
       pte-trace doctor                     what this kernel allows
+      sudo pte-trace bench                 what a write costs on it, and why
       pte-trace lab run -- pte-trace run -- ./program
                                            the same in a throw-away Debian kernel
     """

@@ -166,6 +166,13 @@ def tracing(
     return decorate
 
 
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --format and -o, as `style` and `path`."""
+    for option in reversed(_OUTPUT_OPTIONS):
+        command = option(command)
+    return command
+
+
 def seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
     """A time to wait: click's FloatRange lets nan and inf through."""
     if not math.isfinite(value):

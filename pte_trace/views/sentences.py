@@ -6,7 +6,7 @@ from rich.text import Text
 
 from pte_trace import plan
 from pte_trace.records import OMISSIONS, REASONS
-from pte_trace.snapshot import Snapshot
+from pte_trace.snapshot import Kernel, Snapshot
 
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 _REASONS = {
@@ -17,12 +17,12 @@ _REASONS = {
 }
 
 
+def kernel(which: Kernel) -> str:
+    return f"Linux {which.release}, mprotect optimization {_OPTIMIZATION[which.optimization]}"
+
+
 def heading(snapshot: Snapshot) -> Text:
-    kernel = snapshot.kernel
-    return Text(
-        f"Linux {kernel.release}, mprotect optimization {_OPTIMIZATION[kernel.optimization]}; "
-        f"{snapshot.duration_s:.3f} s traced"
-    )
+    return Text(f"{kernel(snapshot.kernel)}; {snapshot.duration_s:.3f} s traced")
 
 
 def summary(snapshot: Snapshot) -> Text:
