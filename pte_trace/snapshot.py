@@ -27,11 +27,14 @@ class Kernel:
 @dataclass(frozen=True)
 class Health:
     """What got lost, and what tracing cost. ``probe_seconds`` is None where the kernel
-    does not measure it (sysctl kernel.bpf_stats_enabled)."""
+    does not measure it (sysctl kernel.bpf_stats_enabled). ``entries`` of the kernel's table of
+    VMAs were taken at the last reading; it has room for ``capacity``."""
 
     map_full: int = 0
     missed_runs: int = 0
     probe_seconds: float | None = None
+    entries: int = 0
+    capacity: int = 0
 
 
 @dataclass(frozen=True)
