@@ -115,6 +115,7 @@ class Session:
         records = self._unfinished.settle(
             decode(raw.keys, raw.values, raw.number, self.driver.file)
         )
+        self._entries = raw.number
         if self._keep:
             self._ledger.add(records)
         interval = Ledger()
@@ -151,6 +152,8 @@ class Session:
             map_full=health.map_full,
             missed_runs=sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
+            entries=self._entries,
+            capacity=self._capacity.records,
         )
 
 
