@@ -200,7 +200,7 @@ def build(
         vmas=vmas,
         health=health,
         effort=effort,
-        reuse_cost=_reuse_cost(totals.reuse_cost, calibration),
+        reuse_cost=mean_reuse_cost(totals.reuse_cost, calibration),
     )
 
 
@@ -213,7 +213,8 @@ def processes_of(vmas: Iterable[VmaRow]) -> tuple[ProcessRow, ...]:
     )
 
 
-def _reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
+def mean_reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
+    """Of the faults *measured*, or where there are none of those that pte-trace took itself."""
     for timed, whose in ((measured, "timed here"), (calibration, "of pte-trace's own")):
         if timed.mean is not None:
             faults = "fault" if timed.count == 1 else "faults"

@@ -30,7 +30,9 @@ _WAYS = {
     "kprobe": (How.KPROBE,),
 }
 
-_OUTPUT_OPTIONS = (
+_OUTPUT_SPLIT = click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them.")
+
+_OPTIONS = (
     click.option(
         "--format",
         "style",
@@ -62,7 +64,7 @@ _OPTIONS = (
     click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
     click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
     *_OUTPUT_OPTIONS,
-    click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them."),
+    _SPLIT,
     click.option(
         "--max-vmas",
         type=click.IntRange(min=64, max=1_000_000),
@@ -133,11 +135,12 @@ def not_writable(path: Path, error: OSError) -> UsageError:
 
 
 def tracing(
-    *, children: bool = False, output: bool = True
+    *, children: bool = False, output: bool = True, split: bool = True
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the shared options; it gets them as one Request, its first argument.
 
-    With *children* it traces what it starts itself. Without *output* it has no --format and -o.
+    With *children* it traces what it starts itself. Without *output* it has no --format and -o,
+    without *split* no --split.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -147,19 +150,20 @@ def tracing(
             pids: tuple[int, ...],
             comm: str | None,
             cgroup: str | None,
-            split: bool,
             max_vmas: int,
             attach: str,
             style: str = "text",
             path: Path | None = None,
+            split: bool = False,
             **own: Any,
         ) -> Any:
             filters = make_filters(pids, comm, cgroup, children=children)
             return command(Request(filters, style, path, split, max_vmas, attach), **own)
 
         result: Callable[..., Any] = wrapped
+        left_out = (*(() if output else _OUTPUT_OPTIONS), *(() if split else (_SPLIT,)))
         for option in reversed(_OPTIONS):
-            if output or option not in _OUTPUT_OPTIONS:
+            if option not in left_out:
                 result = option(result)
         return result
 

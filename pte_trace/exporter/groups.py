@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pte_trace.records import NOTHING, Counts
 from pte_trace.snapshot import VmaRow, total
-from pte_trace.views.text import printable
+from pte_trace.views.printable import printable
 
 _DELETED = " (deleted)"
 _INODE = re.compile(r"\[inode \d+\]")
@@ -57,7 +57,7 @@ class Groups:
     """
 
     def __init__(self, limit: int, *, by_pid: bool = False) -> None:
-        self._limit = limit
+        self.limit = limit
         self._by_pid = by_pid
         self._counts: dict[Group, Counts] = {OTHER: NOTHING}
         self._candidates: Counter[Group] = Counter()
@@ -85,16 +85,16 @@ class Groups:
                 self.folded += 1
                 group = OTHER
             self._counts[group] = self._counts.get(group, NOTHING) + counts
-        self._candidates = Counter(dict(self._candidates.most_common(self._limit)))
+        self._candidates = Counter(dict(self._candidates.most_common(self.limit)))
 
     def _admits(self, group: Group, counts: Counts) -> bool:
         given_away = len(self._counts) - 1
-        if given_away < self._limit // 2:
+        if given_away < self.limit // 2:
             return True
         self._candidates[group] += _events(counts)
-        if given_away >= self._limit:
+        if given_away >= self.limit:
             return False
-        if self._candidates[group] * self._limit < self._events:
+        if self._candidates[group] * self.limit < self._events:
             return False
         del self._candidates[group]
         return True

@@ -52,11 +52,11 @@ class StateCollector(Collector):
         yield _by(groups, "write_faults", _WRITE_FAULTS, "outcome", OUTCOMES)
         yield _by(groups, "protection_changes", _CHANGES, "cause", CAUSES, "changes")
         yield _by(groups, "ptes_changed", _PTES_CHANGED, "cause", CAUSES)
-        if self._state.latest.effort.inspects:
+        if self._state.snapshot.effort.inspects:
             yield _by(groups, "ptes_made_writable", _WRITABLE, "cause", CAUSES, "made_writable")
             yield _by(groups, "ptes_left_readonly", _READONLY, "reason", REASONS, "left_readonly")
             yield _inspected(groups)
-        if self._state.latest.effort.times:
+        if self._state.snapshot.effort.times:
             yield _fault_duration(groups)
         yield from self._machine()
         yield from self._process()
@@ -73,8 +73,8 @@ class StateCollector(Collector):
         return labels
 
     def _machine(self) -> Iterator[Metric]:
-        state, health = self._state, self._state.latest.health
-        kernel = state.latest.kernel
+        state, health = self._state, self._state.snapshot.health
+        kernel = state.snapshot.kernel
         yield self._gauge(
             "kernel_info",
             "The running kernel; optimization: whether mprotect() maps pages writable at once.",
@@ -84,18 +84,19 @@ class StateCollector(Collector):
         )
         yield self._gauge("build_info", "The version of pte-trace.", 1, version=self._version)
         yield self._hooks()
-        if state.reuse_cost_s is not None:
+        cost = state.snapshot.reuse_cost
+        if cost is not None:
             yield self._gauge(
                 "wp_reuse_cost_seconds",
                 "Mean time of a wp_reuse fault: what the estimate of time saved rests on.",
-                state.reuse_cost_s,
+                cost.nanoseconds / 1e9,
             )
-        if state.latest.effort.inspects:
+        if state.snapshot.effort.inspects:
             omitted = CounterMetricFamily(
                 "pte_trace_ptes_not_inspected",
                 "PTEs changed in a call that asked for writable ones, but not looked at.",
             )
-            for name, number in zip(OMISSIONS, state.totals.not_inspected, strict=True):
+            for name, number in zip(OMISSIONS, state.snapshot.totals.not_inspected, strict=True):
                 self._add(omitted, "_total", number, omission=name)
             yield omitted
         yield self._gauge(
@@ -144,7 +145,7 @@ class StateCollector(Collector):
         yield self._counter("scrape_errors", "Readings that failed.", state.errors)
 
     def _hooks(self) -> Metric:
-        attachments = self._state.latest.hooks
+        attachments = self._state.snapshot.hooks
         family = GaugeMetricFamily(
             "pte_trace_hook_attached",
             "1 where a hook is attached, and to which function; 0 where it is not.",

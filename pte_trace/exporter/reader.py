@@ -12,7 +12,8 @@ from typing import Protocol
 from pte_trace.errors import PteTraceError
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.state import State
-from pte_trace.snapshot import Snapshot
+from pte_trace.records import UNMEASURED
+from pte_trace.snapshot import Snapshot, mean_reuse_cost
 
 INTERVAL_S = 5.0
 FRESH_S = 0.5
@@ -36,20 +37,18 @@ class Reader:
         self,
         source: Source,
         groups: Groups,
-        limit: int,
         say: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._groups = groups
-        self._limit = limit
         self._say = say
         self._now = now
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._regularly, name="readings", daemon=True)
         self._readings = self._errors = 0
-        self._reading_s = 0.0
+        self._reading_s = self._duration_s = 0.0
         self._failed: str | None = None
         self._read_at = -FRESH_S
 
@@ -100,20 +99,24 @@ class Reader:
 
     def _read(self) -> State:
         begun = self._now()
-        snapshot = self._source.read()
-        self._groups.add(snapshot.vmas)
+        interval = self._source.read()
+        self._groups.add(interval.vmas)
         self._readings += 1
+        self._duration_s += interval.duration_s
         self._reading_s += self._now() - begun
         totals = self._groups.totals
-        measured = totals.reuse_cost.mean
-        if measured is None and snapshot.reuse_cost is not None:
-            measured = snapshot.reuse_cost.nanoseconds
+        cost = mean_reuse_cost(totals.reuse_cost, UNMEASURED) or interval.reuse_cost
         return State(
-            latest=replace(snapshot, processes=(), vmas=()),
+            snapshot=replace(
+                interval,
+                duration_s=self._duration_s,
+                totals=totals,
+                processes=(),
+                vmas=(),
+                reuse_cost=cost,
+            ),
             groups=self._groups.counts,
-            totals=totals,
-            reuse_cost_s=None if measured is None else measured / 1e9,
-            limit=self._limit,
+            limit=self._groups.limit,
             folded=self._groups.folded,
             readings=self._readings,
             errors=self._errors,

@@ -14,25 +14,16 @@ from pte_trace.snapshot import Snapshot
 class State:
     """All that was counted since the start.
 
-    ``latest`` is the last reading's snapshot without its rows: kernel, hooks, effort and health
-    are current there, its counts are one interval's. ``reuse_cost_s`` is the mean time of a
-    `wp_reuse` fault in seconds, None where none was timed. ``folded`` counts, reading by
-    reading, the groups that got no series. ``reading_s`` is the time all readings took.
+    ``snapshot`` has the totals of all readings and no rows: those are in ``groups``, of which
+    there are ``limit`` at most, and which add up to the totals. ``folded`` counts, reading by
+    reading, the groups that got no series of their own. ``errors`` are readings that failed,
+    ``reading_s`` is the time in seconds that all ``readings`` took.
     """
 
-    latest: Snapshot
+    snapshot: Snapshot
     groups: Mapping[Group, Counts]
-    totals: Counts
-    reuse_cost_s: float | None
     limit: int
     folded: int
     readings: int
     errors: int
     reading_s: float
-
-    @property
-    def seconds_saved(self) -> float | None:
-        """An estimate, and the most it can be: each PTE made writable one fault avoided."""
-        if self.reuse_cost_s is None or not self.latest.effort.inspects:
-            return None
-        return sum(self.totals.made_writable) * self.reuse_cost_s
