@@ -77,7 +77,9 @@ def _numbers(state: State) -> Iterator[dict[str, str]]:
     yield _number("avoidable", "avoidable faults remained", f"{totals.avoidable:,}")
     yield _number("writable", "PTEs made writable", _writable(totals, effort))
     yield _number(
-        "saved", "saved at most, estimated", _UNKNOWN if saved is None else sentences.duration(saved)
+        "saved",
+        "saved at most, estimated",
+        _UNKNOWN if saved is None else sentences.duration(saved),
     )
     yield _number("faults", "write faults", f"{sum(totals.write_faults):,}")
     yield _number("changes", "protection changes", f"{sum(totals.changes):,}")
