@@ -124,7 +124,7 @@ class App:
                 answer = _said(503, "Too many requests at once.")
             else:
                 answer = await self._answer(scope)
-            await self._send(send, answer, scope["method"])
+            await self._send(send, answer, scope)
         finally:
             self._requests -= 1
 
@@ -155,12 +155,15 @@ class App:
             return _said(503, "The last reading failed.")
         return _said(404, "There is / and /metrics, /-/healthy and /-/ready.")
 
-    async def _send(self, send: Send, answer: Answer, method: str) -> None:
+    async def _send(self, send: Send, answer: Answer, scope: Any) -> None:
         own = [
             (b"content-type", answer.content_type.encode()),
             (b"content-length", str(len(answer.body)).encode()),
             (b"vary", b"accept, accept-encoding"),
         ]
+        if scope["http_version"] != "2":
+            # Kept connections would outlive their clients: hypercorn notices at its time-out.
+            own.append((b"connection", b"close"))
         await send(
             {
                 "type": "http.response.start",
@@ -168,7 +171,7 @@ class App:
                 "headers": [*own, *answer.headers, *self._headers],
             }
         )
-        body = b"" if method == "HEAD" else answer.body
+        body = b"" if scope["method"] == "HEAD" else answer.body
         await send({"type": "http.response.body", "body": body})
 
 
@@ -188,7 +191,7 @@ def _wanted(headers: dict[bytes, bytes]) -> Wanted:
     accepted = headers.get(b"accept", b"").decode("latin-1")
     try:
         _, content_type = choose_encoder(accepted)
-    except ValueError:
+    except (TypeError, ValueError):
         content_type = _TEXT
     return Wanted(
         openmetrics=content_type.startswith("application/openmetrics-text"),

@@ -45,6 +45,8 @@ def group_of(vma: VmaRow, *, by_pid: bool = False) -> Group:
 def _mapping(name: str) -> str:
     if _INODE.fullmatch(name):
         return "[file]"
+    if not name.startswith("/"):
+        return name
     return name.removesuffix(_DELETED).rpartition("/")[2] or name
 
 

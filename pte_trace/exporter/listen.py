@@ -80,9 +80,14 @@ def url(listener: socket.socket, *, tls: bool) -> str:
 
 
 def _tcp(address: str) -> list[socket.socket]:
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    if not port.isdecimal() or int(port) > _HIGHEST_PORT or (":" in host and not bracketed):
+    if (
+        not colon
+        or not port.isdecimal()
+        or int(port) > _HIGHEST_PORT
+        or (":" in host and not bracketed)
+    ):
         raise UsageError(f"{address} is not an address to listen on.", _FORMS)
     host = host[1:-1] if bracketed else host
     try:
@@ -107,6 +112,8 @@ def _tcp(address: str) -> list[socket.socket]:
 
 
 def _unix(path: str) -> socket.socket:
+    if not path:
+        raise UsageError("unix: names no path to listen on.", _FORMS)
     opened = socket.socket(socket.AF_UNIX)
     try:
         _remove_stale(path)

@@ -19,7 +19,7 @@ from pte_trace.exporter.web_config import WebConfig
 
 _LOOK_AGAIN_S = 1.0
 # A request's head must be here within this time, and the next request within it again.
-_IDLE_S = 15
+_IDLE_S = 10
 _HANDSHAKE_S = 10
 _STAYS = "The web configuration from before stays in force."
 _ENDING = (signal.SIGINT, signal.SIGTERM)
