@@ -30,9 +30,7 @@ _WAYS = {
     "kprobe": (How.KPROBE,),
 }
 
-_OUTPUT_SPLIT = click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them.")
-
-_OPTIONS = (
+_OUTPUT_OPTIONS = (
     click.option(
         "--format",
         "style",
@@ -51,6 +49,7 @@ _OPTIONS = (
     ),
 )
 
+_SPLIT = click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them.")
 _OPTIONS = (
     click.option(
         "-p",
