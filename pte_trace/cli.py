@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("top", "run", "record", "serve", "doctor", "bench", "lab")
+_COMMANDS = ("top", "run", "record", "report", "compare", "serve", "doctor", "bench", "lab")
 _DEFAULT = "top"
 _OF_THE_GROUP = {"--help", "-h", "--version"}
 

@@ -12,8 +12,6 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pte_trace.recording.layout import SCHEMA
-
 MAGIC = b"PAR1"
 METADATA = b"pte_trace"
 _DIGEST = b"pte_trace_digest"
@@ -25,10 +23,12 @@ _BLOCK = 1 << 20
 _ROWS_OF_A_GROUP = 65536
 
 
-def write(path: Path, metadata: bytes, batches: Iterator[pa.RecordBatch]) -> None:
+def write(
+    path: Path, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> None:
     """Write *batches* in row groups of about as many mappings. Raises OSError."""
     with pq.ParquetWriter(
-        path, SCHEMA, compression="zstd", write_statistics=["time"], store_schema=False
+        path, schema, compression="zstd", write_statistics=["time"], store_schema=False
     ) as writer:
         for table in _groups(batches):
             writer.write_table(table, row_group_size=len(table))

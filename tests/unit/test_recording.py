@@ -143,7 +143,7 @@ def test_a_journal_is_read_up_to_its_last_whole_interval(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PAR1", b"PAR1PAR1", b"\0" * 100, b"pid,comm\n1,init\n", b"pte-trace journal"]
+    "content", [b"PAR1", b"PAR1PAR1", b"\0" * 100, b"pid,comm\n1,init\n", b"pte-trace journal"]
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "foreign.parquet"
@@ -172,6 +172,9 @@ def test_parquet_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(RecordingError, match="is empty"):
+        read(tmp_path / "empty")
     with pytest.raises(RecordingError, match="No such file"):
         read(tmp_path / "absent")
     with pytest.raises(RecordingError, match="directory"):
