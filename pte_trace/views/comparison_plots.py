@@ -76,7 +76,7 @@ def _costs(comparison: Comparison) -> go.Figure:
             )
             for place, (name, cost) in enumerate(zip(_names(comparison), costs, strict=True))
         ),
-        x="time inside handle_mm_fault, at least (ns, µs, …)",
+        x="time in the fault, at least (ns, µs, ms)",
         y="share of the faults timed (%)",
     )
     made.update_layout(barmode="group")

@@ -28,7 +28,7 @@ def figure(
     return go.Figure(
         list(traces),
         layout={
-            "title": {"text": title, "font": {"size": 16}, "x": 0, "xref": "paper"},
+            "title": {"text": title, "font": {"size": 15}, "x": 0, "xref": "container"},
             "xaxis": {"title": {"text": x}, "automargin": True},
             "yaxis": {"title": {"text": y}, "automargin": True},
             "legend": {
@@ -152,7 +152,7 @@ def fault_costs(totals: Counts) -> go.Figure:
             )
             for outcome, cost in timed
         ),
-        x="time inside handle_mm_fault, at least (ns, µs, …)",
+        x="time in the fault, at least (ns, µs, ms)",
         y="write faults timed",
     )
 
