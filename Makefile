@@ -10,6 +10,22 @@ TIMEOUT ?= 1200
 # Debian's packages: BCC and what the lab, the workloads and apt's other suites need.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
 	gcc libc6-dev linux-libc-dev debian-archive-keyring
+# And what the tests from end to end need beside them.
+E2E_PACKAGES := prometheus chromium
+# What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
+FLEET ?= bullseye bookworm
+
+# Installs those of the packages that are missing.
+define install
+missing=$$(for each in $(1); do \
+	dpkg-query -W -f '$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done); \
+if [ -n "$$missing" ]; then \
+	echo "Debian packages:" $$missing; \
+	$(SUDO) apt-get update -q && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends $$missing; \
+fi
+endef
 
 WORKLOADS := $(patsubst tests/workloads/%.c,build/workloads/%,$(wildcard tests/workloads/*.c))
 
@@ -23,16 +39,13 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 
 .venv/ready: pyproject.toml
 	@echo "Installing what pte-trace needs (the first time takes a few minutes)"
-	@missing=$$(for each in $(PACKAGES); do \
-		dpkg-query -W -f '$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done); \
-	if [ -n "$$missing" ]; then \
-		echo "Debian packages:" $$missing; \
-		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
-			apt-get install -q -y --no-install-recommends $$missing; \
-	fi
+	@$(call install,$(PACKAGES))
 	/usr/bin/python3 -m venv --system-site-packages .venv
 	$(BIN)/pip install --quiet --editable '.[lab,dev]'
+	@touch $@
+
+.venv/e2e-ready: .venv/ready
+	@$(call install,$(E2E_PACKAGES))
 	@touch $@
 
 build/workloads/%: tests/workloads/%.c tests/workloads/workload.h | .venv/ready
@@ -54,15 +67,21 @@ demo: workloads ## Trace a program that toggles protection, here or in a lab gue
 		$(BIN)/pte-trace lab run --kernel $(KERNEL) -- pte-trace run -- build/workloads/demo; \
 	fi
 
+.PHONY: demo-fleet
+demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus that scrapes them
+	@$(BIN)/pte-trace lab fetch $(filter-out patched unpatched,$(FLEET))
+	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
+
 .PHONY: test
-test: lint test-unit test-kernel ## All tests: style, units, and the four stock kernels
+test: lint test-unit test-kernel test-e2e ## All tests: style, units, four kernels, Prometheus
 
 .PHONY: lint
-lint: setup ## ruff, mypy --strict, and who may import whom
+lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m dashboards --check
 
 .PHONY: test-unit
 test-unit: setup ## Tests without root and without a kernel
@@ -77,6 +96,19 @@ test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
 			python -m pytest -p no:cacheprovider tests/kernel || failed="$$failed $$kernel"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
+
+.PHONY: test-e2e
+test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
+	@$(BIN)/pte-trace lab fetch bullseye bookworm
+	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
+
+.PHONY: bench
+bench: setup ## What a scrape costs, beside prometheus-client's own counters
+	@$(BIN)/python -m tests.bench.scrape
+
+.PHONY: dashboards
+dashboards: setup ## Write Grafana's dashboards anew
+	$(BIN)/python -m dashboards
 
 .PHONY: results
 results: setup ## Rewrite docs/results.md: the benchmarks with and without the optimization

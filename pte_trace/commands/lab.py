@@ -17,6 +17,19 @@ from pte_trace.lab.progress import Progress
 from pte_trace.lab.supervise import Sink
 
 
+def _ports(
+    ctx: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[int, int], ...]:
+    """HERE:THERE, as two numbers."""
+    pairs = []
+    for value in given:
+        here, _, there = value.partition(":")
+        if not here.isdecimal() or not there.isdecimal():
+            raise click.BadParameter(f"{value} is not a pair of ports.", ctx, parameter)
+        pairs.append((int(here), int(there)))
+    return tuple(pairs)
+
+
 @click.group()
 def lab() -> None:
     """Run a command in a throw-away kernel, under QEMU.
@@ -124,6 +137,15 @@ def fetch(names: tuple[str, ...], mirror: str | None) -> None:
     metavar="DIR",
     help="Let the guest change this directory; may be repeated.",
 )
+@click.option(
+    "--forward",
+    "forwards",
+    callback=_ports,
+    multiple=True,
+    metavar="HERE:THERE",
+    help="Lead port HERE of this machine's loopback address to the guest's port THERE; may be"
+    " repeated.",
+)
 @click.option("--verbose", is_flag=True, help="Show the guest's console on standard error.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @click.pass_context
@@ -135,6 +157,7 @@ def run(
     icount: bool,
     timeout: float,
     rwdirs: tuple[Path, ...],
+    forwards: tuple[tuple[int, int], ...],
     verbose: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -151,7 +174,7 @@ def run(
       pte-trace lab run --kernel sid -- pte-trace run -- ./program
       pte-trace lab run --icount --rwdir results -- sh -c './bench > results/bench.txt'
     """
-    guest = Guest(cpus, memory, icount, timeout, rwdirs, verbose=verbose)
+    guest = Guest(cpus, memory, icount, timeout, rwdirs, verbose=verbose, forwards=forwards)
     ctx.exit(stream(name, command, guest, _sink(sys.stdout), _sink(sys.stderr), Progress()))
 
 

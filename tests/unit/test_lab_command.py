@@ -51,6 +51,13 @@ def test_the_list_as_json(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("ports", ["9818", "a:b", "1:", ":1", "1:2:3", "-1:5"])
+def test_ports_are_pairs(tmp_path: Path, ports: str) -> None:
+    result = invoke(tmp_path, "run", "--forward", ports, "--", "true")
+    assert result.exit_code == 2
+    assert "not a pair of ports" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
@@ -58,6 +65,7 @@ def test_the_list_as_json(tmp_path: Path) -> None:
         (["run", "--kernel", "buster", "--", "true"], "no kernel `buster`"),
         (["run", "--cpus", "0", "--", "true"], "0 CPUs"),
         (["run", "--memory", "lots", "--", "true"], "lots is not a size"),
+        (["run", "--forward", "0:80", "--", "true"], "0 is not a port"),
         (["run", "--icount", "--cpus", "2", "--", "true"], "one CPU only"),
         (["run", "--timeout", "0", "--", "true"], "within 0 s"),
         (["run", "--rwdir", "/nonexistent", "--", "true"], "not a directory"),
