@@ -73,7 +73,7 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
 .PHONY: test
-test: lint test-unit test-kernel test-e2e ## All tests: style, units, four kernels, Prometheus
+test: lint test-unit test-kernel ## All tests: style, units, and the four stock kernels
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
