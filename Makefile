@@ -115,6 +115,14 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 	$(BIN)/pte-trace lab build
 	$(BIN)/python docs/results.py
 
+.PHONY: manual
+manual: setup ## Write the manual page and the shell completions anew, from the commands' help
+	$(BIN)/python docs/manual.py
+
+.PHONY: bench-record
+bench-record: setup ## Record a simulated day of 1,000 mappings, and report it: memory, time, size
+	$(BIN)/python -m tests.performance.record_day
+
 .PHONY: format
 format: setup ## Rewrite the source in the project's style
 	$(BIN)/ruff format .
