@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -77,5 +78,5 @@ def test_completion_completes(shell: str, words: str, expected: set[str]) -> Non
         text=True,
         check=True,
     )
-    found = {line.split(",")[-1].split("\t")[0].split(":")[-1] for line in done.stdout.split("\n")}
-    assert expected <= {line.strip() for line in found}, done.stdout
+    for each in expected:
+        assert re.search(rf"(?:^|,){each}(?:\t|$)", done.stdout, re.MULTILINE), done.stdout
