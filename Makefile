@@ -7,9 +7,10 @@ KERNELS ?= bullseye bookworm trixie sid
 KERNEL ?= bookworm
 TIMEOUT ?= 1200
 
-# Debian's packages: BCC and what the lab, the workloads and apt's other suites need.
+# Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
-	gcc libc6-dev linux-libc-dev debian-archive-keyring
+	gcc libc6-dev linux-libc-dev debian-archive-keyring \
+	flex bison bc libelf-dev pahole xz-utils
 # And what the tests from end to end need beside them.
 E2E_PACKAGES := prometheus chromium
 # What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
