@@ -110,7 +110,7 @@ def fetch(names: tuple[str, ...], mirror: str | None) -> None:
 @click.option("--jobs", type=int, metavar="N", help="Compile N files at once.  [default: CPUs]")
 @click.option("--mirror", metavar="URL", help="Get the source from this Debian archive.")
 def build(name: str, jobs: int | None, mirror: str | None) -> None:
-    """Build two kernels that differ in the mprotect optimization and in nothing else.
+    """Build two kernels that differ in the mprotect optimization and their names only.
 
     SERIES is 6.1 (the default), which makes `patched` and `unpatched`, or 6.12, which makes
     `patched-6.12` and `unpatched-6.12`. Both of a pair come from one linux-source package of

@@ -77,7 +77,7 @@ def time_left(elapsed: float, fraction: float) -> str:
     """How long work still takes that took `elapsed` seconds for its first `fraction`."""
     if fraction <= 0:
         return ""
-    seconds = elapsed * (1 - fraction) / fraction
+    seconds = round(elapsed * (1 - fraction) / fraction)
     if seconds < 60:
         return "less than a minute left"
     return f"about {seconds / 60:.0f} min left"
