@@ -115,8 +115,9 @@ def build(name: str, jobs: int | None, mirror: str | None) -> None:
     SERIES is 6.1 (the default), which makes `patched` and `unpatched`, or 6.12, which makes
     `patched-6.12` and `unpatched-6.12`. Both of a pair come from one linux-source package of
     Debian, one configuration and one compiler, and in both change_pte_range is a symbol. The
-    unpatched one differs in mprotect_fixup() alone: on 6.1 it never asks for writable PTEs, on
-    6.12 for shared mappings only.
+    unpatched one differs in one statement of mprotect_fixup(): it asks for writable PTEs in
+    shared mappings only, as kernels before the optimization did. Each build checks that
+    change_pte_range() and change_protection() came out the same.
 
     This takes about a quarter of an hour on two CPUs and 5 GB of disk, most of which is free
     again afterwards. When there is no newer source and nothing else that goes into the

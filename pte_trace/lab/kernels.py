@@ -15,10 +15,10 @@ DEBIAN = {
     "sid": "Debian unstable: the newest kernel that Debian has",
 }
 BUILT = {
-    "patched": "Built from Debian's Linux 6.1 source, change_pte_range not inlined",
-    "unpatched": "The same source, but mprotect() does not ask for writable PTEs",
-    "patched-6.12": "Built from Debian's Linux 6.12 source, change_pte_range not inlined",
-    "unpatched-6.12": "The same source, but mprotect() asks for them in shared mappings only",
+    "patched": "Built from Debian's Linux 6.1 source: change_pte_range is a symbol",
+    "unpatched": "The same source with the optimization of private mappings off",
+    "patched-6.12": "Built from Debian's Linux 6.12 source: change_pte_range is a symbol",
+    "unpatched-6.12": "The same source with the optimization of private mappings off",
 }
 KERNELS = {**DEBIAN, **BUILT}
 

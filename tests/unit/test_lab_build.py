@@ -107,7 +107,9 @@ def test_a_pair_is_built_from_one_source(tmp_path: Path) -> None:
     assert built(tmp_path) == ["6.1.9-patched", "6.1.9-unpatched"]
     (_, first), (_, second) = host.compiled
     assert "noinline" in first
-    assert set(second.splitlines()) - set(first.splitlines()) == {"\ttry_change_writable = false;"}
+    assert set(second.splitlines()) - set(first.splitlines()) == {
+        "\t\ttry_change_writable = false;"
+    }
     assert host.calls.count("tar") == 1
     kernel = cache.find(tmp_path, "unpatched")
     assert kernel is not None

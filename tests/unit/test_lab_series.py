@@ -29,7 +29,7 @@ FIXUP = {
 """,
 }
 UNPATCHED = {
-    "6.1": FIXUP["6.1"].replace("VM_WRITE);\n", "VM_WRITE);\n\ttry_change_writable = false;\n"),
+    "6.1": FIXUP["6.1"].replace("!!(vma->vm_flags & VM_WRITE)", "false"),
     "6.12": FIXUP["6.12"].replace(
         "vma_wants_manual_pte_write_upgrade(vma)",
         "(vma->vm_flags & VM_SHARED) && vma_wants_manual_pte_write_upgrade(vma)",
