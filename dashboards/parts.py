@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import ascii_uppercase
 from typing import Protocol, TypeVar
 
 from grafana_foundation_sdk.builders import (
@@ -88,7 +89,7 @@ def number(
 ) -> stat.Panel:
     """One number, red from *bad_above* on."""
     panel = _framed(stat.Panel(), title, said, unit, span, 4)
-    panel.with_target(query).graph_mode(BigValueGraphMode.NONE).no_value("no data")
+    panel.with_target(query.ref_id("A")).graph_mode(BigValueGraphMode.NONE).no_value("no data")
     if bad_above is None:
         return panel.color_mode(BigValueColorMode.NONE)
     steps = [Threshold(color="text"), Threshold(value=bad_above, color="red")]
@@ -101,7 +102,7 @@ def names(title: str, said: str, query: prometheus.Dataquery, *, span: int = 8) 
     """The legend of each series, not its value."""
     panel = _framed(stat.Panel(), title, said, NUMBER, span, 4)
     return (
-        panel.with_target(query)
+        panel.with_target(query.ref_id("A"))
         .text_mode(BigValueTextMode.NAME)
         .graph_mode(BigValueGraphMode.NONE)
         .color_mode(BigValueColorMode.NONE)
@@ -118,8 +119,8 @@ def lines(
     span: int = 12,
 ) -> timeseries.Panel:
     panel = _framed(timeseries.Panel(), title, said, unit, span, 8)
-    for query in queries:
-        panel.with_target(query)
+    for letter, query in zip(ascii_uppercase, queries, strict=False):
+        panel.with_target(query.ref_id(letter))
     panel.min(0).fill_opacity(10)
     if most is not None:
         panel.max(most)
@@ -137,11 +138,17 @@ def durations(title: str, said: str, expr: str) -> heatmap.Panel:
     """*expr* gives the buckets of a histogram in seconds, by le."""
     panel = _framed(heatmap.Panel(), title, said, NUMBER, 12, 8)
     return (
-        panel.with_target(over_time(expr, "{{le}}").format(PromQueryFormat.HEATMAP))
+        panel.with_target(over_time(expr, "{{le}}").ref_id("A").format(PromQueryFormat.HEATMAP))
         .y_axis(heatmap.YAxisConfig().unit(SECONDS))
         .color(
-            heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
+            heatmap.HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Oranges")
+            .fill("dark-orange")
+            .exponent(0.5)
+            .steps(64)
         )
+        .show_tooltip()
     )
 
 
@@ -158,7 +165,7 @@ def rows(
 ) -> table.Panel:
     """The series as rows; *value* heads their values, *links* lead from a column (title, url)."""
     panel = _framed(table.Panel(), title, said, unit, span, 9)
-    panel.with_target(query.format(PromQueryFormat.TABLE))
+    panel.show_header(True).with_target(query.ref_id("A").format(PromQueryFormat.TABLE))
     panel.with_transformation(
         DataTransformerConfig(
             id_val="organize",

@@ -23,7 +23,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 _RULES = ROOT / "deploy" / "prometheus"
-_LATEST_START_S = 600
+_LATEST_START_S = 1000
 _GUEST_LIFE_S = 3600
 # Emulated guests are slow, and there are two.
 _SCRAPE_S = 10

@@ -14,6 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.fleet import ROOT, Fleet, Machine, running
 
+# Two guests under emulation start in three minutes on an idle machine of two cores.
+pytestmark = pytest.mark.timeout(1200)
+
 KERNELS = ("bullseye", "bookworm")
 DASHBOARDS = {
     name: json.loads((ROOT / "dashboards" / f"pte-trace-{name}.json").read_text())

@@ -55,7 +55,11 @@ def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     assert len(panel["description"]) > 20
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert panel["fieldConfig"]["defaults"]["unit"]
-    assert panel["targets"]
+    assert panel["options"]
+    references = [target["refId"] for target in panel["targets"]]
+    assert references
+    assert len(set(references)) == len(references)
+    assert all(references)
 
 
 @pytest.mark.parametrize("panel", PANELS)
