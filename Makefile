@@ -45,8 +45,13 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 	$(BIN)/pip install --quiet --editable '.[lab,dev]'
 	@touch $@
 
+# Debian starts a Prometheus where it installs one; the tests run their own.
 .venv/e2e-ready: .venv/ready
-	@$(call install,$(E2E_PACKAGES))
+	@fresh=$$(command -v prometheus || echo fresh); \
+	$(call install,$(E2E_PACKAGES)); \
+	if [ "$$fresh" = fresh ]; then \
+		$(SUDO) systemctl disable --now prometheus.service >/dev/null 2>&1 || true; \
+	fi
 	@touch $@
 
 build/workloads/%: tests/workloads/%.c tests/workloads/workload.h | .venv/ready
