@@ -47,7 +47,7 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 
 # Debian starts a Prometheus where it installs one; the tests run their own.
 .venv/e2e-ready: .venv/ready
-	@fresh=$$(command -v prometheus || echo fresh); \
+	@set -e; fresh=$$(command -v prometheus || echo fresh); \
 	$(call install,$(E2E_PACKAGES)); \
 	if [ "$$fresh" = fresh ]; then \
 		$(SUDO) systemctl disable --now prometheus.service >/dev/null 2>&1 || true; \
