@@ -75,7 +75,7 @@ demo: workloads ## Trace a program that toggles protection, here or in a lab gue
 
 .PHONY: demo-fleet
 demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus that scrapes them
-	@$(BIN)/pte-trace lab fetch $(filter-out patched unpatched,$(FLEET))
+	@$(if $(filter $(KERNELS),$(FLEET)),$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(FLEET)))
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
 .PHONY: test
