@@ -16,6 +16,7 @@ from pte_trace.recording.metadata import FORMAT, Metadata, loads
 _RECORD = "Make one: sudo pte-trace record -o FILE.parquet -- CMD"
 _AGAIN = "Record again, or take an undamaged copy."
 _BATCH = 4
+_GROUPS_AT_ONCE = 8
 
 
 class Recording:
@@ -93,8 +94,11 @@ class Recording:
         schema is whole; of one named by its leaves only those are there.
         """
         if self.ended:
-            for position in range(self._parquet.num_row_groups):
-                for batch in _merged(self._parquet.read_row_group(position, columns)):
+            groups = range(self._parquet.num_row_groups)
+            step = _GROUPS_AT_ONCE if columns else 1
+            for begin in groups[::step]:
+                some = self._parquet.read_row_groups(groups[begin : begin + step], columns)
+                for batch in _merged(some):
                     yield self._whole(batch, columns)
             return
         frames = self._frames()

@@ -93,7 +93,9 @@ def test_a_recorder_that_is_ended_leaves_what_it_recorded(
     recorder.send_signal(number)
     assert recorder.wait(timeout=60) == (-number if number is signal.SIGKILL else 0)
 
-    document = json.loads(pte_trace("report", path, "--format", "json").stdout)
+    report = pte_trace("report", path, "--format", "json")
+    assert report.status == 0, report.stderr
+    document = json.loads(report.stdout)
     assert document["recording"]["ended"] is (number is not signal.SIGKILL)
     assert document["recording"]["intervals"] >= 1
     assert sum(document["totals"]["write_faults"].values()) > 0
