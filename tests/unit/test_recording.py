@@ -241,3 +241,17 @@ def test_a_row_group_is_no_larger_however_long_the_recording(tmp_path: Path) -> 
     sizes = [groups.row_group(place).num_rows for place in range(groups.num_row_groups)]
     assert sum(sizes) == 200
     assert max(sizes) * 1000 <= 1.25 * 65536
+
+
+def test_other_programs_read_it_too(tmp_path: Path) -> None:
+    """One file, though its row groups were written one by one: as many rows as intervals."""
+    many = snapshot(*(record(start=n << 12, end=n << 12 | 1, name=str(n)) for n in range(1000)))
+    path = recorded(tmp_path / "r.parquet", (interval(many, second) for second in range(100)))
+
+    table = pq.read_table(path)
+    assert table.num_rows == 100
+    assert pq.ParquetFile(path).num_row_groups > 1
+    assert (
+        table["vmas"].combine_chunks().flatten().field("name").to_pylist()
+        == [str(n) for n in range(1000)] * 100
+    )
