@@ -202,6 +202,8 @@ def _wait(for_: Any) -> None:
 def main() -> None:
     """Run a fleet until Ctrl-C, and say where to look."""
     kernels = sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"Booting {' and '.join(kernels)}; they serve in a minute or two.", flush=True)
     with suppress(KeyboardInterrupt), running(kernels) as fleet:
         for machine in fleet.machines:
