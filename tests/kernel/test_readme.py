@@ -63,7 +63,7 @@ def test_the_example_works(directory: Path, command: str) -> None:
         "PYTHONPATH": str(README.parent),
     }
     with subprocess.Popen(
-        command,
+        f"exec {command}",  # else Ctrl-C would end the shell, whatever the command makes of it
         shell=True,
         cwd=directory,
         env=environment,
@@ -73,17 +73,17 @@ def test_the_example_works(directory: Path, command: str) -> None:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
-        said = _end(process, directory) if command in _ENDLESS else process.stdout.read()
+        said = _end(process, command, directory) if command in _ENDLESS else process.stdout.read()
     allowed = (0, 130) if command in _ENDLESS else (0,)
     assert process.returncode in allowed, said
     assert "Traceback" not in said
 
 
-def _end(process: subprocess.Popen[str], directory: Path) -> str:
+def _end(process: subprocess.Popen[str], command: str, directory: Path) -> str:
     """Press Ctrl-C once it is at work."""
     assert process.stdout is not None
     begun = ""
-    if process.args == _RECORD:
+    if command == _RECORD:
         recording = directory / "machine.parquet"
         while not recording.exists() or not recording.stat().st_size:
             assert process.poll() is None
