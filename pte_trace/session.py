@@ -7,8 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 
-from pte_trace import facts, optimization, plan
+from pte_trace import facts, plan
 from pte_trace.driver import Driver, bcc_version
+from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.errors import HostError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
@@ -26,6 +27,7 @@ class Session:
         self,
         filters: Filters,
         *,
+        effort: Effort = EVERYTHING,
         capacity: Capacity | None = None,
         ways: tuple[How, ...] = BOTH_WAYS,
         split: bool = False,
@@ -33,6 +35,7 @@ class Session:
     ) -> None:
         """*working* is entered with a sentence while the programs are made."""
         self.filters = filters
+        self._effort = effort
         self._capacity = capacity or Capacity()
         self._ways = ways
         self._split = split
@@ -48,9 +51,9 @@ class Session:
         if self._plan.refusal:
             raise HostError(self._plan.refusal.why, self._plan.refusal.mend)
         assert btf is not None
-        self._kernel = Kernel(found.release or "unknown", optimization.at_work())
+        self._kernel = Kernel(found.release or "unknown", found.behavior.optimization)
         with self._working("Compiling the BPF programs for this kernel"):
-            self.driver = Driver(self._plan, self.filters, self._capacity, btf)
+            self.driver = Driver(self._plan, self.filters, self._capacity, self._effort, btf)
         for pid in self.filters.pids:
             self.driver.follow(pid, TRACING["now"])
         return self
@@ -98,6 +101,7 @@ class Session:
             hooks=self._plan.attachments,
             duration_s=duration_s,
             health=self._health(),
+            effort=self._effort,
             split=self._split,
         )
 

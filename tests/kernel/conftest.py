@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pte_trace import optimization
+from pte_trace import behavior
 from pte_trace.filters import Filters
 from pte_trace.records import TRACING
 from pte_trace.session import Session
@@ -111,7 +111,7 @@ def run(session: Session) -> Run:
 @pytest.fixture(scope="session")
 def optimized() -> bool:
     """Whether this kernel has the optimization, found by doing it."""
-    at_work = optimization.at_work()
+    at_work = behavior.observe().optimization
     assert at_work is not None
     return at_work
 
