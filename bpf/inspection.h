@@ -90,18 +90,18 @@ static bool asks_for_writable(struct vm_area_struct *vma, u64 cp_flags)
 static void inspect_ptes(struct inspection *seen, u64 table, u32 count, u64 tracking)
 {
 	for (u32 done = 0; done < ENTRIES; done += PTES_AT_ONCE) {
-		u64 ptes[PTES_AT_ONCE] = {}, every = ~0ULL;
-		u32 left = count - done;
+		u64 ptes[PTES_AT_ONCE], every = ENTRY_PRESENT | ENTRY_RW, asked = ~0ULL;
 
 		if (done >= count)
 			break;
-		if (left > PTES_AT_ONCE)
-			left = PTES_AT_ONCE;
-		bpf_probe_read_kernel(ptes, left * sizeof(u64), (void *)(table + done * sizeof(u64)));
+		/* May read beyond the table: what was not asked for does not count. */
+		bpf_probe_read_kernel(ptes, sizeof(ptes), (void *)(table + done * sizeof(u64)));
+		if (count - done < PTES_AT_ONCE)
+			asked = ~(~0ULL << (count - done));
 #pragma unroll
 		for (u32 index = 0; index < PTES_AT_ONCE; index++)
 			every &= ptes[index];
-		if ((every & (ENTRY_PRESENT | ENTRY_RW)) == (ENTRY_PRESENT | ENTRY_RW)) {
+		if (every == (ENTRY_PRESENT | ENTRY_RW) && asked == ~0ULL) {
 			seen->inspected += PTES_AT_ONCE;
 			seen->writable += PTES_AT_ONCE;
 			continue;
@@ -109,7 +109,7 @@ static void inspect_ptes(struct inspection *seen, u64 table, u32 count, u64 trac
 #pragma unroll
 		for (u32 index = 0; index < PTES_AT_ONCE; index++) {
 			u64 pte = ptes[index];
-			u64 present = pte & ENTRY_PRESENT;
+			u64 present = pte & asked >> index & ENTRY_PRESENT;
 			u64 writable = present & pte >> BIT_RW;
 			u64 readonly = present ^ writable;
 			u64 uffd_wp = readonly & pte >> BIT_UFFD_WP;

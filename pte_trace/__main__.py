@@ -2,39 +2,72 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 import click
 
 from pte_trace.cli import cli
 from pte_trace.errors import PteTraceError
 
+_FAILED = 1
 _INTERRUPTED = 130
-_BROKEN_PIPE = 141
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    sys.exit(_run())
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+    try:
+        sys.exit(_run())
+    finally:
+        _drop_what_nobody_takes()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """As Ctrl-C does: a terminal is put back, what was begun is taken down."""
+    raise SystemExit(128 + number)
+
+
+def _drop_what_nobody_takes() -> None:
+    """Keep the interpreter from complaining at its exit of output that cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(*lines: str) -> None:
+    with suppress(OSError):
+        print(*filter(None, lines), sep="\n  ", file=sys.stderr, flush=True)
 
 
 def _run() -> int:
     try:
         status = cli.main(prog_name="pte-trace", standalone_mode=False)
     except PteTraceError as error:
-        print(f"pte-trace: {error.what}", file=sys.stderr)
-        if error.mend:
-            print(f"  {error.mend}", file=sys.stderr)
+        _say(f"pte-trace: {error.what}", error.mend)
         return error.exit_status
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads any more: keep the interpreter from complaining at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _say(
+            f"pte-trace: {error.filename or 'The output'} cannot be written: {error.strerror}.",
+            "Free some space, or send the output elsewhere.",
+        )
+        return _FAILED
     return status if isinstance(status, int) else 0
 
 

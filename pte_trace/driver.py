@@ -28,19 +28,19 @@ _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES = 192, 208
 _WALKER = (b"__change_protection", b"leave_change_protection")
-_DEBIAN_MODULES = "/usr/lib/python3/dist-packages"
 
 
 def bcc_version() -> tuple[str | None, str | None]:
-    """The BCC module's version, and what is wrong with it; found without importing it."""
+    """The BCC module's version, and where another package of that name is in its place.
+
+    Both None where there is neither. Found without importing it.
+    """
     spec = importlib.util.find_spec("bcc")
     if spec is None or spec.origin is None:
-        return None, "The Python module of BCC is not installed."
+        return None, None
     directory = Path(spec.origin).parent
     if not (directory / "libbcc.py").exists():
-        return None, (
-            f"The module `bcc` in {directory} is not BCC but another package of that name."
-        )
+        return None, str(directory)
     try:
         found = re.search(r"'([^']+)'", (directory / "version.py").read_text())
     except OSError:

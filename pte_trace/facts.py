@@ -6,7 +6,7 @@ None says that a thing is not known, which is not the same as False.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class HostFacts:
     five_level_page_tables: bool | None = None
     behavior: Behavior = field(default_factory=Behavior)
     bcc_version: str | None = None
-    bcc_problem: str | None = None
+    bcc_impostor: str | None = None
     functions: Mapping[str, FunctionFacts] = field(default_factory=dict)
 
 
@@ -98,6 +98,22 @@ def _five_level_page_tables() -> bool | None:
     return None if flags is None else "la57" in flags.split()
 
 
+def _exists(path: Path) -> bool | None:
+    """None where we may not look: tracefs is root's."""
+    try:
+        path.stat()
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+    return True
+
+
+def _any(known: Iterable[bool | None]) -> bool | None:
+    answers = set(known)
+    return True if True in answers else None if None in answers else False
+
+
 def _function(name: str, btf: BTF | None) -> FunctionFacts:
     function_id = btf.function_id(name) if btf else None
     return FunctionFacts(
@@ -112,7 +128,7 @@ def collect(
 ) -> HostFacts:
     """Look at this host. *btf* is its types where they could be read.
 
-    *bcc* is the version of the BCC module, and what is wrong with it (see
+    *bcc* is the version of the BCC module, and the directory of one that is not BCC (see
     `pte_trace.driver.bcc_version`). Does not raise.
     """
     system = os.uname()
@@ -129,13 +145,13 @@ def collect(
             "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id") if btf else None
         ),
         kernel_memory_readable=trial.kernel_memory_readable(),
-        kprobes=_KPROBE_PMU.exists(),
-        tracefs=any(path.exists() for path in _TRACEFS),
+        kprobes=_exists(_KPROBE_PMU),
+        tracefs=_any(map(_exists, _TRACEFS)),
         kptr_restrict=_kptr_restrict(),
         five_level_page_tables=_five_level_page_tables(),
         behavior=behavior.observe(),
         bcc_version=bcc[0],
-        bcc_problem=bcc[1],
+        bcc_impostor=bcc[1],
         functions={name: _function(name, btf) for name in TRACED_FUNCTIONS},
     )
 

@@ -14,6 +14,7 @@ from enum import Enum
 from pte_trace.facts import FunctionFacts, HostFacts
 
 _ROOT = "Run it as root: sudo pte-trace"
+_LAB = "pte-trace lab run -- pte-trace run -- CMD"
 
 
 class How(Enum):
@@ -23,14 +24,21 @@ class How(Enum):
     KPROBE = "kprobe"
 
 
+_PROBES = {How.FENTRY: "BPF trampoline (fentry)", How.KPROBE: "kprobe"}
+
+
 @dataclass(frozen=True)
 class Hook:
-    """A kernel function we attach to, and what stands in for it where it was inlined."""
+    """A kernel function we attach to, and what stands in for it where it was inlined.
+
+    ``degraded_without``: what is worse where it cannot be had; None where tracing needs it.
+    """
 
     name: str
     stand_in: str | None
     degraded_by_stand_in: str | None = None
-    optional: bool = False
+    mend: str = ""
+    degraded_without: str | None = None
 
 
 HOOKS = (
@@ -39,12 +47,20 @@ HOOKS = (
         "change_protection",
         "change_pte_range is not traceable here (inlined); using change_protection, its caller,"
         " which counts a huge page as 512 PTEs.",
+        "A kernel that has it out of line mends this: Debian's from 7.2 on do, and any built with"
+        " noinline on it.",
     ),
     Hook("change_protection", None),
     Hook("do_wp_page", None),
     Hook("handle_mm_fault", None),
     # Tells a mapping put where another one was from a part mprotect split off.
-    Hook("mmap_region", None, optional=True),
+    Hook(
+        "mmap_region",
+        None,
+        mend="A kernel where a trampoline or a kprobe can be put on mmap_region mends this.",
+        degraded_without="mmap_region is not traceable here; a mapping put in the place of"
+        " another of the same name is shown as one row with it.",
+    ),
 )
 
 # The parameters the programs use of each function, by the kernel's names.
@@ -102,7 +118,7 @@ class Plan:
         return {attachment.function: attachment for attachment in self.attachments.values()}
 
 
-def make(facts: HostFacts, ways: tuple[How, ...] = (How.FENTRY, How.KPROBE)) -> Plan:
+def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
     """Decide from *facts* how to trace this host, trying *ways* in order of preference."""
     refusal = _refusal(facts)
     if refusal:
@@ -112,8 +128,8 @@ def make(facts: HostFacts, ways: tuple[How, ...] = (How.FENTRY, How.KPROBE)) -> 
         attachment = _attach(hook, facts, ways)
         if attachment is not None:
             attachments[hook.name] = attachment
-        elif not hook.optional:
-            return Plan({}, _unattachable(hook, facts))
+        elif hook.degraded_without is None:
+            return Plan({}, _unattachable(hook, facts, ways))
     direct = all(attachment.how is How.FENTRY for attachment in attachments.values())
     return Plan(
         attachments,
@@ -134,6 +150,17 @@ def _page_tables(facts: HostFacts) -> PageTables:
     )
 
 
+def degraded(attachments: Mapping[str, Attachment]) -> Mapping[Hook, str]:
+    """The hooks that do less than they should, and what is worse for it."""
+    found = {}
+    for hook in HOOKS:
+        attachment = attachments.get(hook.name)
+        said = attachment.degraded if attachment else hook.degraded_without
+        if said:
+            found[hook] = said
+    return found
+
+
 def _refusal(facts: HostFacts) -> Refusal | None:
     """The first thing that rules tracing out altogether."""
     if facts.machine != "x86_64":
@@ -149,14 +176,14 @@ def _refusal(facts: HostFacts) -> Refusal | None:
     if facts.bpf_errno == errno.ENOSYS:
         return Refusal(
             "This kernel has no bpf system call (CONFIG_BPF_SYSCALL).",
-            "Boot a kernel with CONFIG_BPF_SYSCALL=y, or try `make demo` for one in the lab.",
+            f"Boot a kernel with CONFIG_BPF_SYSCALL=y, or use a lab guest: {_LAB}",
         )
     if facts.bpf_errno in (errno.EPERM, errno.EACCES):
         if facts.capabilities is not None and "CAP_SYS_ADMIN" in facts.capabilities:
             return Refusal(
                 "This kernel refuses BPF programs even to root, as a locked-down host or a"
                 " container's seccomp filter does.",
-                "Run pte-trace on the host itself, or `pte-trace lab run -- CMD` for a guest.",
+                f"Run pte-trace on the host itself, or use a lab guest: {_LAB}",
             )
         return Refusal("Tracing needs the right to load BPF programs.", _ROOT)
     if facts.btf is not True:
@@ -174,8 +201,19 @@ def _refusal(facts: HostFacts) -> Refusal | None:
             "This kernel does not let BPF programs read kernel memory.",
             "Boot without lockdown, or run pte-trace on the host instead of in a container.",
         )
-    if facts.bcc_problem:
-        return Refusal(facts.bcc_problem, "Install BCC: sudo apt install python3-bpfcc")
+    if facts.bcc_impostor:
+        return Refusal(
+            f"The module `bcc` in {facts.bcc_impostor} is not BCC but another package of that"
+            " name.",
+            "Remove it (pip uninstall bcc, or take it off PYTHONPATH), and have BCC itself:"
+            " sudo apt install python3-bpfcc",
+        )
+    if facts.bcc_version is None:
+        return Refusal(
+            "The Python module of BCC is not installed.",
+            "sudo apt install python3-bpfcc; a virtual environment sees it if made with"
+            " /usr/bin/python3 -m venv --system-site-packages",
+        )
     return None
 
 
@@ -197,11 +235,19 @@ def _attach(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Attachment |
     return None
 
 
-def _unattachable(hook: Hook, facts: HostFacts) -> Refusal:
-    names = " nor ".join(filter(None, (hook.name, hook.stand_in)))
-    why = f"Neither a BPF trampoline nor a kprobe can be put on {names}."
+def _unattachable(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Refusal:
+    things = [_PROBES[how] for how in ways]
+    tried = f"Neither a {' nor a '.join(things)}" if len(ways) > 1 else f"No {things[0]}"
+    names = " or on its stand-in ".join(filter(None, (hook.name, hook.stand_in)))
+    why = f"{tried} can be put on {names}."
+    if set(ways) != set(How) and make(facts).refusal is None:
+        return Refusal(why, "Leave out --attach: this kernel can be traced in another way.")
     if facts.kprobes is False:
-        return Refusal(why, "Boot a kernel with CONFIG_KPROBES=y and CONFIG_PERF_EVENTS=y.")
+        return Refusal(
+            why,
+            "Boot a kernel with CONFIG_KPROBES=y and CONFIG_PERF_EVENTS=y, or use a lab guest:"
+            f" {_LAB}",
+        )
     if facts.capabilities is not None and not facts.capabilities & {"CAP_SYS_ADMIN", "CAP_PERFMON"}:
         return Refusal(why, _ROOT)
     return Refusal(why, "Run `pte-trace doctor` for what was tried on this kernel.")

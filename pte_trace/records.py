@@ -240,8 +240,9 @@ def _counts(value: Any) -> Counts:
 
 
 def _costs(value: Any) -> Iterator[Histogram]:
-    for total, log2 in zip(value.fault_ns, value.fault_log2, strict=True):
-        yield Histogram(total, tuple(log2)) if total else UNMEASURED
+    for total, buckets in zip(value.fault_ns, value.fault_log2, strict=True):
+        log2 = tuple(LAYOUT.ffi.unpack(buckets, BUCKETS))
+        yield Histogram(total, log2) if any(log2) else UNMEASURED
 
 
 def _text(array: Any) -> str:

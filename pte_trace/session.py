@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from types import TracebackType
 
 from pte_trace import facts, plan
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
-from pte_trace.errors import HostError
+from pte_trace.errors import HostError, PteTraceError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
@@ -18,6 +19,7 @@ from pte_trace.records import LAYOUT, TRACING, decode
 from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
+_EFFORT = Effort(inspect=0, costs=0)  # the programs neither inspect PTEs nor time faults yet
 
 
 class Session:
@@ -44,7 +46,7 @@ class Session:
         self._unfinished = UnfinishedFaults()
 
     def __enter__(self) -> Session:
-        """Load and attach. Raises HostError."""
+        """Load and attach. Raises HostError; PteTraceError if the processes asked for ended."""
         btf, problem = facts.read_btf()
         found = facts.collect(btf, problem, bcc_version())
         self._plan: Plan = plan.make(found, self._ways)
@@ -54,9 +56,22 @@ class Session:
         self._kernel = Kernel(found.release or "unknown", found.behavior.optimization)
         with self._working("Compiling the BPF programs for this kernel"):
             self.driver = Driver(self._plan, self.filters, self._capacity, self._effort, btf)
-        for pid in self.filters.pids:
-            self.driver.follow(pid, TRACING["now"])
+        self._follow(self.filters.pids)
         return self
+
+    def _follow(self, pids: tuple[int, ...]) -> None:
+        """Follow the processes that are left; one may have ended while the programs were made."""
+        for pid in pids:
+            self.driver.follow(pid, TRACING["now"])
+            if not _runs(pid):
+                self.driver.unfollow(pid)
+        if self.processes_ended() and not self.filters.children:
+            self.driver.close()
+            ended = " and ".join(map(str, pids))
+            raise PteTraceError(
+                f"Process {ended} ended before its tracing began.",
+                "Trace a command from its first instruction on: pte-trace run -- CMD",
+            )
 
     def __exit__(
         self,
@@ -114,3 +129,13 @@ class Session:
             missed_runs=sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
         )
+
+
+def _runs(pid: int) -> bool:
+    """Whether a thread of the process is left: the leader may end before the others."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            state = stat.read_bytes().rpartition(b")")[2].split()[0]
+            if state not in (b"Z", b"X"):
+                return True
+    return False

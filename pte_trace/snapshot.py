@@ -201,12 +201,10 @@ def build(
 
 
 def _reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
-    if measured.mean is not None:
-        return ReuseCost(measured.mean, f"the {measured.count:,} wp_reuse faults timed here")
-    if calibration.mean is not None:
-        return ReuseCost(
-            calibration.mean, f"{calibration.count:,} wp_reuse faults of pte-trace's own"
-        )
+    for timed, whose in ((measured, "timed here"), (calibration, "of pte-trace's own")):
+        if timed.mean is not None:
+            faults = "fault" if timed.count == 1 else "faults"
+            return ReuseCost(timed.mean, f"{timed.count:,} wp_reuse {faults} {whose}")
     return None
 
 

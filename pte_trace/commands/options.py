@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -22,6 +22,7 @@ from pte_trace.session import Session
 from pte_trace.views import write
 
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
+_CGROUPS = f"Give a directory below {_CGROUP_MOUNT}; `systemd-cgls` lists them."
 _FORMATS = ("text", "json", "csv")
 _WAYS = {
     "auto": (How.FENTRY, How.KPROBE),
@@ -109,8 +110,13 @@ class Request:
                 f"{self.path} cannot be written: {error.strerror}.",
                 "Give -o a file you may write.",
             ) from error
-        with stream:
+        try:
             yield stream
+        except BaseException:
+            with suppress(OSError):
+                stream.close()
+            raise
+        stream.close()
 
 
 def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -185,10 +191,12 @@ def _check_process(pid: int) -> None:
 def _cgroup(given: str | None) -> Path | None:
     if given is None:
         return None
+    if not given:
+        raise UsageError("A cgroup's path cannot be empty.", _CGROUPS)
     for path in (Path(given), _CGROUP_MOUNT / given.lstrip("/")):
         if (path / "cgroup.procs").is_file() and (path / "cgroup.controllers").is_file():
             return path
     raise UsageError(
         f"{given} is not a cgroup (version 2).",
-        f"Give a directory below {_CGROUP_MOUNT}; `systemd-cgls` lists them.",
+        _CGROUPS,
     )

@@ -28,10 +28,10 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 def run(request: options.Request, command: tuple[str, ...]) -> None:
     """Trace COMMAND and all its children, and print a report when it ends.
 
-    They are traced from their first instruction on. The text report goes to standard
-    error, as `perf stat` does, JSON and CSV go to standard output; -o FILE takes either.
-    The exit status is COMMAND's own (128 + N where signal N ended it; 127 where it was
-    not found, 126 where it cannot be executed).
+    They are traced from their first instruction on; with -p, so are processes that run
+    already, meanwhile. The text report goes to standard error, as `perf stat` does, JSON and
+    CSV go to standard output; -o FILE takes either. The exit status is COMMAND's own (128 + N
+    where signal N ended it; 127 where it was not found, 126 where it cannot be executed).
 
     \b
     Examples:
@@ -54,21 +54,28 @@ def _run(command: tuple[str, ...], session: Session) -> int:
     driver.follow(getpid(), TRACING["never"])
     try:
         child = subprocess.Popen(command)
-    except FileNotFoundError as error:
-        raise CommandError(
-            f"The command {command[0]} was not found.", "Give its path, or see $PATH.", _NOT_FOUND
-        ) from error
     except OSError as error:
-        raise CommandError(
-            f"The command {command[0]} cannot be executed: {error.strerror}.",
-            "See `ls -l` and `file` of it; chmod +x makes a file executable.",
-            _NOT_EXECUTABLE,
-        ) from error
+        raise _not_started(command[0], error) from error
     finally:
         driver.unfollow(getpid())
     with _signals_reach(child):
         returncode = child.wait()
     return 128 - returncode if returncode < 0 else returncode
+
+
+def _not_started(command: str, error: OSError) -> CommandError:
+    # An empty name is looked for as a directory of $PATH.
+    if isinstance(error, FileNotFoundError) or not command:
+        return CommandError(
+            f"The command `{command}` was not found, or what its first line names to run it.",
+            "Give its path, or see $PATH.",
+            _NOT_FOUND,
+        )
+    return CommandError(
+        f"The command `{command}` cannot be executed: {error.strerror}.",
+        "See `ls -l` and `file` of it; chmod +x makes a file executable.",
+        _NOT_EXECUTABLE,
+    )
 
 
 @contextmanager

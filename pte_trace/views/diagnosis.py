@@ -9,18 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pte_trace.facts import FunctionFacts, HostFacts
-from pte_trace.plan import Plan
+from pte_trace.plan import HOOKS, Plan, degraded
 
 _SAID = {True: "yes", False: "no", None: "unknown"}
-_TRIED = {True: "yes", False: "no", None: "not permitted"}
+_TRIED = {True: "yes", False: "no", None: "refused"}
+_OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 
 
 def _facts(facts: HostFacts) -> list[tuple[str, str]]:
     """Each fact as a name and what is known of it."""
     capabilities = facts.capabilities
     return [
-        ("kernel", facts.release or "unknown"),
-        ("machine", facts.machine or "unknown"),
+        ("kernel", f"Linux {facts.release or 'unknown'}, {facts.machine or 'machine unknown'}"),
         (
             "capabilities",
             "unknown" if capabilities is None else " ".join(sorted(capabilities)) or "none of use",
@@ -31,8 +31,12 @@ def _facts(facts: HostFacts) -> list[tuple[str, str]]:
         ("kernel memory readable", _SAID[facts.kernel_memory_readable]),
         ("kprobes", _SAID[facts.kprobes]),
         ("tracefs mounted", _SAID[facts.tracefs] + " (not needed)"),
-        ("BCC", facts.bcc_version or "no" + _because(facts.bcc_problem)),
+        ("BCC", facts.bcc_version or "no" + _because(_impostor(facts))),
     ]
+
+
+def _impostor(facts: HostFacts) -> str | None:
+    return facts.bcc_impostor and f"{facts.bcc_impostor} is another package of that name"
 
 
 def _because(problem: str | None) -> str:
@@ -40,36 +44,56 @@ def _because(problem: str | None) -> str:
 
 
 def _function(name: str, function: FunctionFacts) -> tuple[str, str, str, str]:
-    known = "no" if function.parameters is None else f"{len(function.parameters)} parameters"
+    known = "no" if function.parameters is None else "yes"
     return name, known, _TRIED[function.fentry], _TRIED[function.kprobe]
 
 
 def page(facts: HostFacts, plan: Plan) -> RenderableType:
+    """The verdict, the facts, what was tried, the plan, and what it cannot do as it should."""
     found = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(facts):
         found.add_row(Text(name), Text(value))
     found.add_row(Text("soft-dirty bits"), Text(_SAID[facts.behavior.soft_dirty]))
-    found.add_row(Text("mprotect optimization at work"), Text(_SAID[facts.behavior.optimization], style="bold"))
+    found.add_row(Text("mprotect optimization"), Text(_OPTIMIZATION[facts.behavior.optimization], style="bold"))
 
-    functions = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("FUNCTION", "IN BTF", "FENTRY", "KPROBE"):
-        functions.add_column(heading)
+    functions = _table("FUNCTION", "IN BTF", "FENTRY", "KPROBE")
     for name, function in facts.functions.items():
         functions.add_row(*_function(name, function))
 
-    parts: list[RenderableType] = [found, Text(), functions, Text()]
+    verdict = "cannot be traced" if plan.refusal else "can be traced"
+    parts: list[RenderableType] = [
+        Text(f"This kernel {verdict}.", style="bold"),
+        *(Text(), found, Text()),
+        Text("What could be put on the functions to hook, tried for an instant:"),
+        functions,
+    ]
     if plan.refusal is None:
-        parts.append(_plan(plan))
+        parts += [Text(), Text("What pte-trace will use:"), _hooks(plan), *_degraded(plan)]
     return Group(*parts)
 
 
-def _plan(plan: Plan) -> Table:
+def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("HOOK", "ATTACHED TO", "HOW", "DEGRADED"):
+    for heading in headings:
         table.add_column(heading)
-    for name, attachment in plan.attachments.items():
-        table.add_row(name, attachment.function, attachment.how.value, attachment.degraded or "no")
     return table
+
+
+def _hooks(plan: Plan) -> Table:
+    table = _table("HOOK", "ATTACHED TO", "HOW", "DEGRADED")
+    worse = {hook.name for hook in degraded(plan.attachments)}
+    for hook in HOOKS:
+        attachment = plan.attachments.get(hook.name)
+        where = (attachment.function, attachment.how.value) if attachment else ("-", "-")
+        table.add_row(hook.name, *where, "yes" if hook.name in worse else "no")
+    return table
+
+
+def _degraded(plan: Plan) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for hook, said in degraded(plan.attachments).items():
+        parts += [Text(), Text(said, style="yellow"), Text(f"  {hook.mend}")]
+    return parts
 
 
 def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
@@ -90,6 +114,7 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             "clean_pages": facts.behavior.clean_pages,
             "soft_dirty": facts.behavior.soft_dirty,
             "bcc": facts.bcc_version,
+            "bcc_impostor": facts.bcc_impostor,
         },
         "functions": {
             name: {

@@ -11,7 +11,7 @@ from pte_trace.effort import Effort
 from pte_trace.plan import Attachment
 from pte_trace.records import CAUSES, NOTHING, OMISSIONS, OUTCOMES, REASONS, Counts, Histogram
 from pte_trace.snapshot import Snapshot
-from pte_trace.views.text import printable
+from pte_trace.views.printable import printable
 
 SCHEMA = 1
 
@@ -82,7 +82,10 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
             "map_full": snapshot.health.map_full,
             "missed_runs": snapshot.health.missed_runs,
             "probe_seconds": snapshot.health.probe_seconds,
-            "ptes_not_inspected": dict(zip(OMISSIONS, snapshot.totals.not_inspected, strict=True)),
+            "ptes_not_inspected": {
+                omission: number if snapshot.effort.inspects else None
+                for omission, number in zip(OMISSIONS, snapshot.totals.not_inspected, strict=True)
+            },
         },
     }
 

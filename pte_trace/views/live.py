@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pte_trace.snapshot import SORT_FIELDS, Snapshot
-from pte_trace.views import text
+from pte_trace.views import sentences, text
 
 _LINES_AROUND_ROWS = 6
 
@@ -53,7 +53,7 @@ class _View:
             self.sort = SORT_FIELDS[position % len(SORT_FIELDS)]
 
     def render(self, snapshot: Snapshot, height: int) -> RenderableType:
-        room = max(1, height - _LINES_AROUND_ROWS - len(text.notes(snapshot)))
+        room = max(1, height - _LINES_AROUND_ROWS - len(sentences.notes(snapshot)))
         since = "since the start" if self.accumulated else "last interval"
         keys = Text(f"{since}, by {self.sort}   q quit   s sort   a accumulate", style="dim")
         return Group(text.interval(snapshot, self.sort, min(room, self.rows or room)), keys)

@@ -100,7 +100,7 @@ def histogram(*durations_ns: int) -> Histogram:
     """The histogram of faults that took so long."""
     log2 = [0] * BUCKETS
     for duration in durations_ns:
-        log2[min(duration.bit_length(), BUCKETS) - 1] += 1
+        log2[min(max(duration.bit_length(), 1), BUCKETS) - 1] += 1
     return Histogram(sum(durations_ns), tuple(log2))
 
 
@@ -135,7 +135,12 @@ def record(**changes: Any) -> VmaRecord:
     return replace(plain, **changes)
 
 
-def snapshot(*records: VmaRecord, split: bool = False, **changes: Any) -> Snapshot:
+def snapshot(
+    *records: VmaRecord,
+    split: bool = False,
+    calibration: Histogram = UNMEASURED,
+    **changes: Any,
+) -> Snapshot:
     """The snapshot of *records* on the capable host, but for *changes*."""
     plain = build(
         records,
@@ -143,6 +148,7 @@ def snapshot(*records: VmaRecord, split: bool = False, **changes: Any) -> Snapsh
         hooks=plan.make(host()).attachments,
         duration_s=1.5,
         health=Health(),
+        calibration=calibration,
         split=split,
     )
     return replace(plain, **changes)

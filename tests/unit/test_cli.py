@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pte_trace.commands.doctor import doctor
 from pte_trace.commands.run import run
 from pte_trace.commands.top import top
 from pte_trace.snapshot import SORT_FIELDS, Health
-from pte_trace.views import text
+from pte_trace.views import sentences
 from tests.unit.builders import snapshot
 
 COMMANDS = {"top": top, "run": run, "doctor": doctor}
@@ -168,7 +169,7 @@ def test_the_short_option_helps_too() -> None:
 
 
 def test_notes_advise_options_that_exist() -> None:
-    said = " ".join(note.plain for note in text.notes(snapshot(health=Health(1, 1))))
+    said = " ".join(note.plain for note in sentences.notes(snapshot(health=Health(1, 1))))
     known = {option for parameter in top.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", said)) <= known
 
@@ -197,4 +198,50 @@ def test_a_command_that_ends_well_has_status_0() -> None:
     done = pte_trace("--version")
     assert done.returncode == 0
     assert re.search(r"\d+\.\d+", done.stdout)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [("--cgroup", "cgroup's path"), ("-c", "process name")]
+)
+def test_an_empty_filter_is_none(option: str, name: str) -> None:
+    done = pte_trace("top", option, "")
+    assert done.returncode == 2
+    assert f"{name} cannot be empty." in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor", "--json"], ["doctor"], ["--help"], ["lab", "list"]]
+)
+def test_a_full_disk_is_told_without_a_traceback(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pte_trace", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "pte-trace: The output cannot be written: No space left on device.\n"
+        "  Free some space, or send the output elsewhere.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor", "--json"], ["doctor"], ["--help"], ["lab", "list"]]
+)
+def test_a_reader_that_is_gone_ends_it_silently(arguments: list[str]) -> None:
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    with os.fdopen(sender, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "pte_trace", *arguments],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
     assert done.stderr == ""

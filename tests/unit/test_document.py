@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from pte_trace import plan
+from pte_trace.effort import Effort
+from pte_trace.records import BUCKETS, OUTCOMES
 from pte_trace.snapshot import Health, Kernel, Snapshot
 from pte_trace.views.document import document, write_csv, write_json
-from pte_trace.views.text import printable
-from tests.unit.builders import counts, host_without, record, snapshot
+from pte_trace.views.printable import printable
+from tests.unit.builders import counts, histogram, host_without, record, snapshot
 
 
 def written(snapshot: Snapshot) -> str:
@@ -31,14 +33,17 @@ def csv_rows(*snapshots: Snapshot) -> list[dict[str, str]]:
     return list(csv.DictReader(stream))
 
 
+UNTIMED = {"count": 0, "sum": 0, "log2": []}
+
+
 def some_row(**of: Any) -> dict[str, Any]:
-    """JSON's ROW; null is what this version does not look at, which is not 0."""
+    """SOME_COUNTS as JSON's ROW."""
     return {
         "protection_changes": {"mprotect": 2, "numa_hint": 0, "uffd_wp": 0, "uffd_unprotect": 1},
         "ptes_changed": 1040,
-        "ptes_inspected": None,
-        "ptes_made_writable": None,
-        "ptes_left_readonly": None,
+        "ptes_inspected": 850,
+        "ptes_made_writable": 720,
+        "ptes_left_readonly": {"clean": 100, "soft_dirty": 20, "uffd_wp": 7, "shared": 3},
         "write_faults": {
             "wp_reuse": 3,
             "wp_copy": 0,
@@ -47,7 +52,14 @@ def some_row(**of: Any) -> dict[str, Any]:
             "other": 5,
             "error": 0,
         },
-        "fault_ns": None,
+        "fault_ns": {
+            "wp_reuse": {"count": 3, "sum": 9, "log2": [0, 2, 1]},
+            "wp_copy": UNTIMED,
+            "wp_shared": UNTIMED,
+            "wp_uffd": UNTIMED,
+            "other": {"count": 1, "sum": 1, "log2": [1]},
+            "error": UNTIMED,
+        },
         **of,
     }
 
@@ -56,6 +68,10 @@ SOME_COUNTS = counts(
     changes={"mprotect": 2, "uffd_unprotect": 1},
     ptes={"mprotect": 1024, "uffd_unprotect": 16},
     faults={"wp_reuse": 3, "other": 5},
+    writable={"mprotect": 704, "uffd_unprotect": 16},
+    readonly={"clean": 100, "soft_dirty": 20, "uffd_wp": 7, "shared": 3},
+    omitted={"huge": 512, "limit": 1},
+    costs={"wp_reuse": histogram(2, 3, 4), "other": histogram(1)},
 )
 
 
@@ -100,7 +116,12 @@ def test_the_document_is_schema_1() -> None:
                 name="[anon]",
             )
         ],
-        "health": {"map_full": 1, "missed_runs": 2, "probe_seconds": 0.25},
+        "health": {
+            "map_full": 1,
+            "missed_runs": 2,
+            "probe_seconds": 0.25,
+            "ptes_not_inspected": {"huge": 512, "limit": 1},
+        },
     }
 
 
@@ -121,6 +142,57 @@ def test_what_could_not_be_found_out_is_null() -> None:
     made = document(snapshot(kernel=Kernel("unknown", None)))
     assert made["kernel"]["optimization"] is None
     assert made["health"]["probe_seconds"] is None
+
+
+def every_row(made: Snapshot) -> list[dict[str, Any]]:
+    shown = document(made)
+    return [shown["totals"], *shown["processes"], *shown["vmas"]]
+
+
+def test_what_was_not_inspected_is_null() -> None:
+    made = snapshot(record(counts=counts(ptes={"mprotect": 9})), effort=Effort(inspect=0))
+    for row in every_row(made):
+        assert row["ptes_changed"] == 9
+        assert row["ptes_inspected"] is None
+        assert row["ptes_made_writable"] is None
+        assert row["ptes_left_readonly"] == dict.fromkeys(
+            ("clean", "soft_dirty", "uffd_wp", "shared")
+        )
+        assert row["fault_ns"]["wp_reuse"] == UNTIMED
+    assert document(made)["health"]["ptes_not_inspected"] == {"huge": None, "limit": None}
+
+
+def test_what_was_not_timed_is_null() -> None:
+    made = snapshot(record(counts=counts(faults={"wp_reuse": 9})), effort=Effort(costs=0))
+    for row in every_row(made):
+        assert row["write_faults"]["wp_reuse"] == 9
+        assert row["fault_ns"] == dict.fromkeys(OUTCOMES)
+        assert row["ptes_inspected"] == row["ptes_made_writable"] == 0
+
+
+@pytest.mark.parametrize("effort", [Effort(inspect=1), Effort(costs=1000)])
+def test_what_was_looked_at_in_part_is_a_number(effort: Effort) -> None:
+    made = snapshot(record(counts=SOME_COUNTS), effort=effort)
+    assert document(made)["totals"] == some_row()
+
+
+@pytest.mark.parametrize(
+    ("durations", "log2"),
+    [
+        ((), []),
+        ((1,), [1]),
+        ((8,), [0, 0, 0, 1]),
+        ((1, 9, 8), [1, 0, 0, 2]),
+        ((2**40,), [0] * (BUCKETS - 1) + [1]),
+    ],
+)
+def test_a_histogram_ends_with_its_last_fault(durations: tuple[int, ...], log2: list[int]) -> None:
+    made = snapshot(record(counts=counts(costs={"wp_copy": histogram(*durations)})))
+    assert document(made)["totals"]["fault_ns"]["wp_copy"] == {
+        "count": len(durations),
+        "sum": sum(durations),
+        "log2": log2,
+    }
 
 
 def test_an_empty_snapshot_has_totals_and_no_rows() -> None:
@@ -158,14 +230,23 @@ def test_csv_has_a_column_for_each_count() -> None:
         "protection_changes_numa_hint",
         "protection_changes_uffd_wp",
         "protection_changes_uffd_unprotect",
-        *("ptes_changed", "ptes_inspected", "ptes_made_writable", "ptes_left_readonly"),
+        *("ptes_changed", "ptes_inspected", "ptes_made_writable"),
+        "ptes_left_readonly_clean",
+        "ptes_left_readonly_soft_dirty",
+        "ptes_left_readonly_uffd_wp",
+        "ptes_left_readonly_shared",
         "write_faults_wp_reuse",
         "write_faults_wp_copy",
         "write_faults_wp_shared",
         "write_faults_wp_uffd",
         "write_faults_other",
         "write_faults_error",
-        "fault_ns",
+        *("fault_ns_wp_reuse_count", "fault_ns_wp_reuse_sum"),
+        *("fault_ns_wp_copy_count", "fault_ns_wp_copy_sum"),
+        *("fault_ns_wp_shared_count", "fault_ns_wp_shared_sum"),
+        *("fault_ns_wp_uffd_count", "fault_ns_wp_uffd_sum"),
+        *("fault_ns_other_count", "fault_ns_other_sum"),
+        *("fault_ns_error_count", "fault_ns_error_sum"),
     ]
 
 
@@ -184,16 +265,43 @@ def test_csv_has_a_line_for_each_mapping() -> None:
         "protection_changes_uffd_wp": "0",
         "protection_changes_uffd_unprotect": "1",
         "ptes_changed": "1040",
-        "ptes_inspected": "",
-        "ptes_made_writable": "",
-        "ptes_left_readonly": "",
+        "ptes_inspected": "850",
+        "ptes_made_writable": "720",
+        "ptes_left_readonly_clean": "100",
+        "ptes_left_readonly_soft_dirty": "20",
+        "ptes_left_readonly_uffd_wp": "7",
+        "ptes_left_readonly_shared": "3",
         "write_faults_wp_reuse": "3",
         "write_faults_wp_copy": "0",
         "write_faults_wp_shared": "0",
         "write_faults_wp_uffd": "0",
         "write_faults_other": "5",
         "write_faults_error": "0",
-        "fault_ns": "",
+        "fault_ns_wp_reuse_count": "3",
+        "fault_ns_wp_reuse_sum": "9",
+        "fault_ns_wp_copy_count": "0",
+        "fault_ns_wp_copy_sum": "0",
+        "fault_ns_wp_shared_count": "0",
+        "fault_ns_wp_shared_sum": "0",
+        "fault_ns_wp_uffd_count": "0",
+        "fault_ns_wp_uffd_sum": "0",
+        "fault_ns_other_count": "1",
+        "fault_ns_other_sum": "1",
+        "fault_ns_error_count": "0",
+        "fault_ns_error_sum": "0",
+    }
+
+
+def test_csv_leaves_empty_what_was_not_looked_at() -> None:
+    looked = snapshot(record(counts=SOME_COUNTS))
+    not_looked = snapshot(record(counts=SOME_COUNTS), effort=Effort(inspect=0, costs=0))
+    first, second = csv_rows(looked, not_looked)
+    assert list(first) == list(second)
+    empty = {column for column, value in second.items() if value == ""}
+    assert empty == {
+        column
+        for column in first
+        if column.startswith(("ptes_inspected", "ptes_made", "ptes_left", "fault_ns"))
     }
 
 

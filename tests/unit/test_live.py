@@ -126,4 +126,4 @@ def test_rows_that_do_not_fit_are_counted() -> None:
 def test_nothing_seen_yet_is_shown_as_such() -> None:
     shown = lines(_View("faults", None), snapshot(), 24)
     assert shown[0].startswith("Linux 6.18.0-test")
-    assert any(line.split() == ["total", *["-"] * 9] for line in shown)
+    assert any(line.split() == ["total", *["-"] * 12] for line in shown)

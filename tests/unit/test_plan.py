@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
-from pte_trace.plan import HOOKS, How, make
+from pte_trace.plan import HOOKS, How, degraded, make
 from tests.unit.builders import PARAMETERS, host, host_whose, host_without
 
 ROOT = frozenset(CAPABILITIES)
@@ -113,11 +113,19 @@ def test_a_stand_in_may_be_a_kprobe() -> None:
     assert (hook.function, hook.how) == ("change_protection", How.KPROBE)
 
 
-def test_mmap_region_can_be_done_without() -> None:
+def test_mmap_region_can_be_done_without_and_that_is_told() -> None:
     plan = make(host_without("mmap_region"))
     assert plan.refusal is None
     assert "mmap_region" not in plan.attachments
     assert plan.follow_btf_pointers
+    ((hook, said),) = degraded(plan.attachments).items()
+    assert hook.name == "mmap_region"
+    assert "one row" in said
+    assert hook.mend
+
+
+def test_a_capable_host_is_not_degraded() -> None:
+    assert not degraded(make(host()).attachments)
 
 
 @pytest.mark.parametrize("function", ["change_protection", "do_wp_page", "handle_mm_fault"])
@@ -152,7 +160,7 @@ def test_the_hook_and_its_stand_in_are_both_named_when_neither_is_there() -> Non
     functions = {name: FunctionFacts(None, False, False) for name in TRACED_FUNCTIONS}
     refusal = make(host(functions=functions)).refusal
     assert refusal is not None
-    assert "on change_pte_range nor change_protection." in refusal.why
+    assert "on change_pte_range or on its stand-in change_protection." in refusal.why
 
 
 def unattachable(**changes: object) -> HostFacts:
@@ -239,14 +247,14 @@ REFUSALS = {
         "without lockdown",
     ),
     "no BCC": (
-        host(bcc_version=None, bcc_problem="The Python module of BCC is not installed."),
+        host(bcc_version=None),
         "BCC is not installed",
         "apt install python3-bpfcc",
     ),
     "another package called bcc": (
-        host(bcc_version=None, bcc_problem="The module `bcc` in /x is not BCC but another."),
-        "is not BCC but another",
-        "apt install python3-bpfcc",
+        host(bcc_version=None, bcc_impostor="/x/bcc"),
+        "in /x/bcc is not BCC but another",
+        "pip uninstall bcc",
     ),
 }
 
@@ -276,7 +284,7 @@ def test_a_host_that_cannot_be_traced_is_told_why_and_how_to_mend_it(
         host(kprobes=None),
         host(tracefs=False),
         host(kptr_restrict=2),
-        host(bcc_version=None),
+        host(bcc_version="unknown"),
     ],
     ids=[
         "release",
@@ -311,8 +319,21 @@ def test_a_way_asked_for_is_the_only_one_tried(how: How) -> None:
     assert plan.follow_btf_pointers is (how is How.FENTRY)
 
 
-def test_a_way_asked_for_is_not_replaced_by_another() -> None:
-    assert make(host_whose("do_wp_page", fentry=False), (How.FENTRY,)).refusal is not None
+@pytest.mark.parametrize(
+    ("how", "said"), [(How.FENTRY, "No BPF trampoline (fentry) can"), (How.KPROBE, "No kprobe can")]
+)
+def test_a_way_asked_for_is_not_replaced_by_another(how: How, said: str) -> None:
+    facts = host_whose("do_wp_page", **{how.value: False})
+    refusal = make(facts, (how,)).refusal
+    assert refusal is not None
+    assert refusal.why == f"{said} be put on do_wp_page."
+    assert refusal.mend.startswith("Leave out --attach")
+
+
+def test_leaving_out_the_way_is_not_advised_where_no_other_does_better() -> None:
+    refusal = make(unattachable(kprobes=False), (How.FENTRY,)).refusal
+    assert refusal is not None
+    assert "--attach" not in refusal.mend
 
 
 def test_the_same_facts_give_the_same_plan() -> None:
@@ -342,7 +363,8 @@ hosts = st.builds(
     current_task_btf=known,
     kernel_memory_readable=known,
     kprobes=known,
-    bcc_problem=st.none() | st.just("The Python module of BCC is not installed."),
+    bcc_version=st.none() | st.just("0.26.0"),
+    bcc_impostor=st.none() | st.just("/x/bcc"),
     functions=st.builds(
         lambda changed: {**host().functions, **changed},
         st.dictionaries(st.sampled_from(TRACED_FUNCTIONS), functions, max_size=3),
@@ -362,7 +384,7 @@ def test_every_host_is_refused_or_has_all_required_hooks(
         assert plan.refusal.why.endswith(".")
         assert plan.refusal.mend
         return
-    assert {hook.name for hook in HOOKS if not hook.optional} <= set(plan.attachments)
+    assert {hook.name for hook in HOOKS if hook.degraded_without is None} <= set(plan.attachments)
     for hook in HOOKS:
         attachment = plan.attachments.get(hook.name)
         if attachment is None:

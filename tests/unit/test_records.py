@@ -12,17 +12,22 @@ import pytest
 
 from pte_trace import program
 from pte_trace.records import (
+    BUCKETS,
     CAUSES,
     KINDS,
     LAYOUT,
     NOTHING,
+    OMISSIONS,
     OUTCOMES,
+    REASONS,
     TRACING,
+    UNMEASURED,
+    Histogram,
     VmaRecord,
     decode,
     path_of,
 )
-from tests.unit.builders import counts
+from tests.unit.builders import counts, histogram
 
 STRUCTS = re.findall(r"^struct (\w+) \{", program.source("records.h"), re.MULTILINE)
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
@@ -106,14 +111,20 @@ def test_structs_have_no_hidden_padding() -> None:
 def test_names_are_the_designs() -> None:
     assert CAUSES == ("mprotect", "numa_hint", "uffd_wp", "uffd_unprotect")
     assert OUTCOMES == ("wp_reuse", "wp_copy", "wp_shared", "wp_uffd", "other", "error")
+    assert REASONS == ("clean", "soft_dirty", "uffd_wp", "shared")
+    assert OMISSIONS == ("huge", "limit")
     assert KINDS == ("anon", "heap", "stack", "file", "shmem", "hugetlb", "other")
     assert TRACING == {"never": 0, "from_exec": 1, "now": 2}
 
 
 def test_arrays_have_an_entry_for_each_name() -> None:
     fields = dict(LAYOUT.ffi.typeof("struct vma_record").fields)
-    assert fields["changes"].type.length == fields["ptes_changed"].type.length == len(CAUSES)
+    for by_cause in ("changes", "ptes_changed", "made_writable"):
+        assert fields[by_cause].type.length == len(CAUSES)
     assert fields["decided"].type.length == len(OUTCOMES) - 1
+    assert fields["left_readonly"].type.length == len(REASONS)
+    assert fields["not_inspected"].type.length == len(OMISSIONS)
+    assert fields["fault_ns"].type.length == fields["fault_log2"].type.length == len(OUTCOMES)
 
 
 def test_a_record_is_decoded() -> None:
@@ -164,6 +175,60 @@ def test_outcomes_add_up_to_all_write_faults() -> None:
     )
     assert sum(record.counts.write_faults) == 100
     assert record.counts.avoidable == 1
+
+
+ENUMS = LAYOUT.ffi.typeof("enum outcome").relements | LAYOUT.ffi.typeof("enum reason").relements
+
+
+def in_kernel_order(prefix: str, given: dict[str, Any]) -> dict[int, Any]:
+    """*given* by the kernel's numbers for those names."""
+    return {ENUMS[f"{prefix}_{name.upper()}"]: value for name, value in given.items()}
+
+
+def test_ptes_made_writable_are_decoded_by_cause() -> None:
+    record = decoded(value={"write_faults": 0, "made_writable": [1, 2, 3, 4]})
+    assert record.counts == counts(
+        writable={"mprotect": 1, "numa_hint": 2, "uffd_wp": 3, "uffd_unprotect": 4}
+    )
+
+
+def test_ptes_left_readonly_are_decoded_by_reason() -> None:
+    given = {"clean": 10, "soft_dirty": 20, "uffd_wp": 30, "shared": 40}
+    packed = in_kernel_order("REASON", given)
+    record = decoded(
+        value={"write_faults": 0, "left_readonly": [packed[number] for number in sorted(packed)]}
+    )
+    assert record.counts == counts(readonly=given)
+    assert record.counts.left_readonly == (10, 20, 30, 40)
+
+
+def test_ptes_that_were_not_inspected_are_decoded_by_omission() -> None:
+    record = decoded(value={"write_faults": 0, "not_inspected": [512, 3]})
+    assert record.counts == counts(omitted={"huge": 512, "limit": 3})
+
+
+def test_costs_are_decoded_by_outcome() -> None:
+    given = {name: histogram(2**place, 2**place + 1) for place, name in enumerate(OUTCOMES, 1)}
+    packed = in_kernel_order("OUTCOME", given)
+    costs = [packed[number] for number in sorted(packed)]
+    record = decoded(
+        value={
+            "write_faults": 0,
+            "fault_ns": [cost.sum for cost in costs],
+            "fault_log2": [list(cost.log2) for cost in costs],
+        }
+    )
+    assert record.counts == counts(costs=given)
+
+
+def test_an_outcome_that_was_not_timed_is_unmeasured() -> None:
+    assert decoded().counts.costs == (UNMEASURED,) * len(OUTCOMES)
+
+
+def test_a_fault_too_fast_for_the_clock_was_timed() -> None:
+    record = decoded(value={"fault_log2": [[1]]})
+    assert record.counts.reuse_cost == histogram(0)
+    assert record.counts.reuse_cost.count == 1
 
 
 def test_a_protection_change_alone_is_kept() -> None:
@@ -266,9 +331,71 @@ def test_a_path_ends_where_its_length_says() -> None:
 
 
 def test_counts_add_up_name_by_name() -> None:
-    one = counts(changes={"mprotect": 1}, faults={"wp_reuse": 2})
-    other = counts(changes={"mprotect": 3}, ptes={"uffd_wp": 4}, faults={"error": 5})
-    assert one + other == counts(
-        changes={"mprotect": 4}, ptes={"uffd_wp": 4}, faults={"wp_reuse": 2, "error": 5}
+    one = counts(
+        changes={"mprotect": 1},
+        faults={"wp_reuse": 2},
+        writable={"mprotect": 10},
+        readonly={"clean": 1},
+        omitted={"limit": 7},
+        costs={"wp_reuse": histogram(4)},
     )
-    assert one + NOTHING == one
+    other = counts(
+        changes={"mprotect": 3},
+        ptes={"uffd_wp": 4},
+        faults={"error": 5},
+        writable={"mprotect": 20, "uffd_unprotect": 30},
+        readonly={"clean": 2, "shared": 3},
+        omitted={"huge": 512},
+        costs={"wp_reuse": histogram(5), "error": histogram(6)},
+    )
+    assert one + other == counts(
+        changes={"mprotect": 4},
+        ptes={"uffd_wp": 4},
+        faults={"wp_reuse": 2, "error": 5},
+        writable={"mprotect": 30, "uffd_unprotect": 30},
+        readonly={"clean": 3, "shared": 3},
+        omitted={"huge": 512, "limit": 7},
+        costs={"wp_reuse": histogram(4, 5), "error": histogram(6)},
+    )
+    assert one + NOTHING == NOTHING + one == one
+
+
+def test_inspected_are_the_ptes_made_writable_and_those_left_readonly() -> None:
+    some = counts(
+        ptes={"mprotect": 1000},
+        writable={"mprotect": 10, "uffd_unprotect": 5},
+        readonly={"clean": 1, "soft_dirty": 2, "uffd_wp": 3, "shared": 4},
+        omitted={"huge": 512, "limit": 100},
+    )
+    assert some.inspected == 25
+
+
+@pytest.mark.parametrize(
+    ("made", "avoidable", "efficacy"), [(0, 0, None), (3, 0, 1.0), (0, 3, 0.0), (3, 1, 0.75)]
+)
+def test_efficacy_is_the_share_of_avoidable_faults_avoided(
+    made: int, avoidable: int, efficacy: float | None
+) -> None:
+    some = counts(writable={"mprotect": made}, faults={"wp_reuse": avoidable, "wp_copy": 50})
+    assert some.efficacy == efficacy
+
+
+def test_histograms_add_up_place_by_place() -> None:
+    assert histogram(1, 2, 700) + histogram(3, 600) == histogram(1, 2, 3, 600, 700)
+
+
+def test_adding_what_was_not_measured_changes_nothing() -> None:
+    some = histogram(10, 20)
+    assert some + UNMEASURED == UNMEASURED + some == some
+    assert some + Histogram(0, (0,) * BUCKETS) == some
+    assert UNMEASURED + UNMEASURED == UNMEASURED
+
+
+def test_the_mean_is_that_of_the_durations_not_of_their_places() -> None:
+    assert histogram(5, 6, 1000).mean == 337.0
+    assert histogram(0).mean == 0.0
+
+
+def test_without_a_measurement_there_is_no_mean() -> None:
+    assert UNMEASURED.mean is None
+    assert UNMEASURED.count == 0

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pte_trace.effort import Effort
 from pte_trace.records import (
     CAUSES,
     NOTHING,
@@ -22,6 +23,7 @@ from pte_trace.records import (
 from pte_trace.snapshot import (
     SORT_FIELDS,
     Ledger,
+    ReuseCost,
     Snapshot,
     UnfinishedFaults,
     VmaRow,
@@ -280,6 +282,62 @@ def test_two_programs_that_one_process_executed_are_two() -> None:
     }
 
 
+def timed(*durations_ns: int) -> Counts:
+    return counts(costs={"wp_reuse": histogram(*durations_ns)})
+
+
+class TestReuseCost:
+    def test_faults_timed_here_come_first(self) -> None:
+        records = record(pid=1, counts=timed(100)), record(pid=2, counts=timed(200, 300))
+        assert snapshot(*records, calibration=histogram(5)).reuse_cost == ReuseCost(
+            200.0, "3 wp_reuse faults timed here"
+        )
+
+    def test_without_any_those_of_pte_trace_itself_stand_in(self) -> None:
+        other = counts(faults={"wp_reuse": 9}, costs={"wp_copy": histogram(7)})
+        made = snapshot(record(counts=other), calibration=histogram(1000, 1100))
+        assert made.reuse_cost == ReuseCost(1050.0, "2 wp_reuse faults of pte-trace's own")
+
+    def test_without_either_it_is_not_known(self) -> None:
+        assert snapshot(record()).reuse_cost is None
+
+    def test_one_fault_is_a_source_too(self) -> None:
+        made = snapshot(record(counts=timed(100)))
+        assert made.reuse_cost == ReuseCost(100.0, "1 wp_reuse fault timed here")
+
+
+class TestSecondsSaved:
+    made_3 = counts(writable={"mprotect": 2, "uffd_unprotect": 1})
+
+    def test_each_pte_made_writable_saves_at_most_one_fault(self) -> None:
+        made = snapshot(record(counts=self.made_3 + timed(1000, 2000)))
+        assert made.seconds_saved(made.totals) == pytest.approx(4.5e-6)
+
+    def test_each_row_has_its_share_at_the_cost_of_all(self) -> None:
+        made = snapshot(
+            record(pid=1, counts=self.made_3),
+            record(pid=2, counts=self.made_3 + self.made_3 + timed(1000)),
+        )
+        saved = [made.seconds_saved(process.counts) for process in made.processes]
+        assert saved == pytest.approx([3e-6, 6e-6])
+
+    def test_nothing_made_writable_saves_nothing(self) -> None:
+        assert snapshot(calibration=histogram(1000)).seconds_saved(counts()) == 0
+
+    def test_it_is_not_known_without_a_cost(self) -> None:
+        assert snapshot(record(counts=self.made_3)).seconds_saved(self.made_3) is None
+
+    def test_it_is_not_known_where_nothing_was_inspected(self) -> None:
+        made = snapshot(record(counts=timed(1000)), effort=Effort(inspect=0))
+        assert made.seconds_saved(made.totals) is None
+
+    def test_faults_of_pte_trace_itself_do_where_none_is_timed(self) -> None:
+        made = snapshot(
+            record(counts=self.made_3), effort=Effort(costs=0), calibration=histogram(1000)
+        )
+        assert made.seconds_saved(made.totals) == pytest.approx(3e-6)
+
+
 def test_events_that_were_not_attributed_count_in_the_totals() -> None:
     lost = record(pid=0, image=0, start=0, end=0, kind="other", name="[not attributed]")
     assert snapshot(lost, record()).totals == counts(faults={"other": 2})
@@ -376,6 +434,8 @@ LARGEST_FIRST = {
     "avoidable": counts(faults={"wp_reuse": 1}),
     "changes": counts(changes={"mprotect": 1, "uffd_wp": 1}),
     "ptes": counts(ptes={"numa_hint": 512}),
+    "writable": counts(writable={"mprotect": 1, "uffd_unprotect": 1}),
+    "readonly": counts(readonly={"clean": 1, "shared": 1}),
 }
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from pte_trace import plan
-from pte_trace.snapshot import Health, Kernel, Snapshot
-from pte_trace.views import text, write
-from tests.unit.builders import counts, host_without, record, snapshot
+from pte_trace.snapshot import Health, Snapshot
+from pte_trace.views import sentences, text, write
+from tests.unit.builders import counts, histogram, record, snapshot
 
 
 def three_mappings(**changes: Any) -> Snapshot:
@@ -23,7 +22,10 @@ def three_mappings(**changes: Any) -> Snapshot:
             counts=counts(
                 changes={"mprotect": 40},
                 ptes={"mprotect": 20480},
-                faults={"wp_reuse": 512, "other": 512},
+                faults={"wp_reuse": 500, "other": 512},
+                writable={"mprotect": 9500},
+                readonly={"soft_dirty": 740},
+                costs={"wp_reuse": histogram(*[1200] * 500)},
             ),
         ),
         record(
@@ -58,13 +60,13 @@ def printed(shown: RenderableType) -> str:
 REPORT = """\
 Linux 6.18.0-test, mprotect optimization at work; 1.500 s traced
 
- PID  COMM      RANGE                      PERM  MAPPING              CHANGES    PTES  FAULTS  REUSE  COPY  SHARED  UFFD  OTHER  ERROR
- 100  java      7f0000000000-7f0000200000  rw-p  [anon]                    40  20,480   1,024    512     -       -     -    512      -
- 100  java      55d0c0000000-55d0c0021000  rw-p  [heap]                     -       -      33      -     -       -     -     33      -
-2345  postgres  7f1200000000-7f1200001000  rw-s  /dev/zero (deleted)        -       -       3      -     -       1     -      -      2
-                                                 total                     40  20,480   1,060    512     -       1     -    545      2
+ PID  COMM      RANGE                      PERM  MAPPING              CHANGES    PTES  WRITABLE  READONLY  FAULTS  REUSE  COPY  SHARED  UFFD  OTHER  ERROR  EFFICACY
+ 100  java      7f0000000000-7f0000200000  rw-p  [anon]                    40  20,480     9,500       740   1,012    500     -       -     -    512      -     95.0%
+ 100  java      55d0c0000000-55d0c0021000  rw-p  [heap]                     -       -         -         -      33      -     -       -     -     33      -         -
+2345  postgres  7f1200000000-7f1200001000  rw-s  /dev/zero (deleted)        -       -         -         -       3      -     -       1     -      -      2         -
+                                                 total                     40  20,480     9,500       740   1,048    500     -       1     -    545      2     95.0%
 
-mprotect changed 20,480 PTEs; of 1,060 write faults 512 found their page ready to be reused (avoidable).
+The optimization made 9,500 PTEs writable at once; at 1.2 µs a fault that is at most 11.4 ms saved (an estimate, from 500 wp_reuse faults timed here). 500 avoidable faults remained: soft-dirty tracking.
 """  # noqa: E501
 
 
@@ -76,13 +78,12 @@ def test_an_empty_report_has_totals() -> None:
     assert printed(text.report(snapshot())) == (
         "Linux 6.18.0-test, mprotect optimization at work; 1.500 s traced\n"
         "\n"
-        "PID  COMM  RANGE  PERM  MAPPING  CHANGES  PTES  FAULTS  REUSE  COPY  SHARED  UFFD"
-        "  OTHER  ERROR\n"
-        "                        total          -     -       -      -     -       -     -"
-        "      -      -\n"
+        "PID  COMM  RANGE  PERM  MAPPING  CHANGES  PTES  WRITABLE  READONLY  FAULTS  REUSE  COPY"
+        "  SHARED  UFFD  OTHER  ERROR  EFFICACY\n"
+        "                        total          -     -         -         -       -      -     -"
+        "       -     -      -      -         -\n"
         "\n"
-        "mprotect changed 0 PTEs; of 0 write faults 0 found their page ready to be reused"
-        " (avoidable).\n"
+        "No PTE was made writable by a protection change. No avoidable fault remained.\n"
     )
 
 
@@ -92,28 +93,16 @@ def test_the_report_is_written_where_it_is_asked_for() -> None:
     assert stream.getvalue() == REPORT
 
 
-@pytest.mark.parametrize(
-    ("optimization", "said"), [(True, "at work"), (False, "absent"), (None, "unknown")]
-)
-def test_the_heading_says_whether_the_optimization_works(
-    optimization: bool | None, said: str
-) -> None:
-    made = snapshot(kernel=Kernel("5.10.0", optimization), duration_s=0.1239)
-    assert text.heading(made).plain == (
-        f"Linux 5.10.0, mprotect optimization {said}; 0.124 s traced"
-    )
-
-
 def test_an_interval_shows_the_rows_asked_for_and_counts_the_hidden() -> None:
     lines = printed(text.interval(three_mappings(), "faults", 1)).splitlines()
     assert [line.split()[0] for line in lines[2:4]] == ["100", "total"]
     assert "total (2 more)" in lines[3]
-    assert "1,060" in lines[3]
+    assert "1,048" in lines[3]
 
 
 @pytest.mark.parametrize("rows", [None, 3, 4])
 def test_an_interval_that_shows_all_rows_hides_none(rows: int | None) -> None:
-    assert "more mappings" not in printed(text.interval(three_mappings(), "faults", rows))
+    assert "more)" not in printed(text.interval(three_mappings(), "faults", rows))
 
 
 def test_an_interval_is_ordered_as_asked_for() -> None:
@@ -122,55 +111,12 @@ def test_an_interval_is_ordered_as_asked_for() -> None:
     assert lines[2].split()[2].startswith("55d0c")
 
 
-def test_healthy_tracing_needs_no_notes() -> None:
-    assert text.notes(three_mappings()) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        (
-            {"hooks": plan.make(host_without("change_pte_range")).attachments},
-            "Hook change_pte_range: change_pte_range is not traceable here (inlined);"
-            " using change_protection, its caller, which counts a huge page as 512 PTEs.",
-        ),
-        (
-            {"health": Health(map_full=1234)},
-            "1,234 events found no room for their VMA: they are counted in the totals",
-        ),
-        (
-            {"health": Health(missed_runs=5678)},
-            "The kernel skipped 5,678 runs of our programs: not counted.",
-        ),
-    ],
-    ids=["degraded", "map full", "missed runs"],
-)
-def test_what_could_not_be_counted_is_said_below_the_numbers(
-    changes: dict[str, object], said: str
-) -> None:
-    made = three_mappings(**changes)
-    (note,) = text.notes(made)
-    assert note.plain.startswith(said)
-    assert said in printed(text.report(made))
-    assert said in printed(text.interval(made, "faults", 1))
-
-
-@pytest.mark.parametrize(
-    ("given", "shown"),
-    [
-        ("java", "java"),
-        ("with space", "with space"),
-        ("ünï", "ünï"),
-        ("\x1b[2J", "\\x1b[2J"),
-        ("a\nb\rc\td", "a\\nb\\rc\\td"),
-        ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
-        ("\u202egnp.exe", "\\u202egnp.exe"),
-        ("caf\\xe9", "caf\\xe9"),
-        ("\udcff", "\\udcff"),
-    ],
-)
-def test_control_characters_are_shown_as_escapes(given: str, shown: str) -> None:
-    assert text.printable(given) == shown
+def test_notes_stand_below_the_numbers() -> None:
+    made = three_mappings(health=Health(map_full=1234, missed_runs=5678))
+    said = [note.plain for note in sentences.notes(made)]
+    assert len(said) == 2
+    assert printed(text.report(made)).splitlines()[-2:] == said
+    assert printed(text.interval(made, "faults", 1)).splitlines()[-3:] == [*said, ""]
 
 
 @pytest.mark.parametrize("field", ["comm", "name"])
@@ -185,5 +131,5 @@ def test_on_a_narrow_terminal_no_number_is_cut() -> None:
     with console.capture() as capture:
         console.print(text.interval(three_mappings(), "faults", None))
     shown = capture.get()
-    for number in ("100", "2345", "20,480", "1,024", "1,060"):
+    for number in ("100", "2345", "20,480", "9,500", "1,012", "1,048"):
         assert number in shown

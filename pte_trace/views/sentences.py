@@ -1,0 +1,124 @@
+"""What a snapshot says, in sentences: a heading, a summary to quote, and its reservations."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from pte_trace import plan
+from pte_trace.records import OMISSIONS, REASONS
+from pte_trace.snapshot import Snapshot
+
+_OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
+_REASONS = {
+    "clean": "clean pages",
+    "soft_dirty": "soft-dirty tracking",
+    "uffd_wp": "userfaultfd write protection",
+    "shared": "pages not exclusive or not anonymous",
+}
+
+
+def heading(snapshot: Snapshot) -> Text:
+    kernel = snapshot.kernel
+    return Text(
+        f"Linux {kernel.release}, mprotect optimization {_OPTIMIZATION[kernel.optimization]}; "
+        f"{snapshot.duration_s:.3f} s traced"
+    )
+
+
+def summary(snapshot: Snapshot) -> Text:
+    """What the optimization saved, as far as PTEs were inspected, and what it did not."""
+    said = [_saved(snapshot)] if snapshot.effort.inspects else []
+    return Text(" ".join([*said, _remaining(snapshot)]))
+
+
+def notes(snapshot: Snapshot) -> list[Text]:
+    """What a reader of the numbers must know about them."""
+    health = snapshot.health
+    lines = [f"Hook {hook.name}: {said}" for hook, said in plan.degraded(snapshot.hooks).items()]
+    lines += _not_looked_at(snapshot)
+    if health.map_full:
+        lines.append(
+            f"{health.map_full:,} events found no room for their VMA: they are counted in the"
+            " totals, not in a mapping. More room: --max-vmas."
+        )
+    if health.missed_runs:
+        lines.append(
+            f"The kernel skipped {health.missed_runs:,} runs of our programs: not counted."
+        )
+    return [Text(line, style="yellow") for line in lines]
+
+
+def duration(seconds: float) -> str:
+    """To three digits, with the unit that leaves one to three of them before the point."""
+    if seconds >= 999.5:
+        return f"{seconds:,.0f} s"
+    rounded = float(f"{seconds:.3g}")
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if rounded >= size:
+            return f"{rounded / size:.3g} {unit}"
+    return f"{rounded / 1e-9:.3g} ns"
+
+
+def _saved(snapshot: Snapshot) -> str:
+    counts = snapshot.totals
+    made = sum(counts.made_writable)
+    of_inspected = f" of the {counts.inspected:,} inspected" if _omitted(snapshot)["limit"] else ""
+    if not made:
+        return f"No PTE{of_inspected} was made writable by a protection change."
+    who = "Protection changes" if snapshot.kernel.optimization is False else "The optimization"
+    said = f"{who} made {_several(made, 'PTE')}{of_inspected} writable at once"
+    cost, saved = snapshot.reuse_cost, snapshot.seconds_saved(counts)
+    if cost is None or saved is None:
+        return f"{said}."
+    return (
+        f"{said}; at {duration(cost.nanoseconds / 1e9)} a fault that is at most {duration(saved)}"
+        f" saved (an estimate, from {cost.source})."
+    )
+
+
+def _remaining(snapshot: Snapshot) -> str:
+    avoidable = snapshot.totals.avoidable
+    if not avoidable:
+        return "No avoidable fault remained."
+    said = f"{_several(avoidable, 'avoidable fault')} remained"
+    if snapshot.kernel.optimization is False:
+        return f"{said}: this kernel lacks the optimization."
+    why = _why(snapshot)
+    return f"{said}: {why}." if why else f"{said}."
+
+
+def _why(snapshot: Snapshot) -> str:
+    """The reasons for which PTEs were left read-only, each with its PTEs unless it is all."""
+    numbers = zip(snapshot.totals.left_readonly, REASONS, strict=True)
+    left = sorted(((number, _REASONS[name]) for number, name in numbers if number), reverse=True)
+    if len(left) == 1 and left[0][0] >= snapshot.totals.avoidable:
+        return left[0][1]
+    return ", ".join(f"{reason} ({_several(number, 'PTE')})" for number, reason in left)
+
+
+def _omitted(snapshot: Snapshot) -> dict[str, int]:
+    return dict(zip(OMISSIONS, snapshot.totals.not_inspected, strict=True))
+
+
+def _not_looked_at(snapshot: Snapshot) -> list[str]:
+    omitted = _omitted(snapshot)
+    lines = []
+    if not snapshot.effort.inspects:
+        lines.append("PTEs made writable and left read-only are not known (--inspect none).")
+    if omitted["limit"]:
+        lines.append(
+            f"Not inspected (--inspect): {_several(omitted['limit'], 'changed PTE')},"
+            " in neither WRITABLE nor READONLY."
+        )
+    if omitted["huge"]:
+        lines.append(
+            f"In huge pages, where there is none to inspect:"
+            f" {_several(omitted['huge'], 'changed PTE')}."
+        )
+    if snapshot.effort.costs > 1:
+        lines.append(f"One of {snapshot.effort.costs:,} write faults was timed (--costs).")
+    return lines
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,25 @@
+"""No name can write to a terminal what its process likes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pte_trace.views.printable import printable
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("java", "java"),
+        ("with space", "with space"),
+        ("ünï", "ünï"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\nb\rc\td", "a\\nb\\rc\\td"),
+        ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("caf\\xe9", "caf\\xe9"),
+        ("\udcff", "\\udcff"),
+    ],
+)
+def test_control_characters_are_shown_as_escapes(given: str, shown: str) -> None:
+    assert printable(given) == shown

@@ -1,0 +1,208 @@
+"""What is said of the numbers: only what they bear out, and what they leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pte_trace import plan
+from pte_trace.effort import Effort
+from pte_trace.records import Counts, Histogram
+from pte_trace.snapshot import Health, Kernel, Snapshot
+from pte_trace.views import sentences
+from tests.unit.builders import counts, histogram, host_without, record, snapshot
+
+
+def summary(of: Counts, **changes: Any) -> str:
+    return sentences.summary(snapshot(record(counts=of), **changes)).plain
+
+
+def fault_cost(*durations_ns: int) -> dict[str, Histogram]:
+    return {"wp_reuse": histogram(*durations_ns)}
+
+
+@pytest.mark.parametrize(
+    ("optimization", "said"), [(True, "at work"), (False, "absent"), (None, "unknown")]
+)
+def test_the_heading_says_whether_the_optimization_works(
+    optimization: bool | None, said: str
+) -> None:
+    made = snapshot(kernel=Kernel("5.10.0", optimization), duration_s=0.1239)
+    assert sentences.heading(made).plain == (
+        f"Linux 5.10.0, mprotect optimization {said}; 0.124 s traced"
+    )
+
+
+def test_the_summary_can_be_quoted() -> None:
+    some = counts(
+        writable={"mprotect": 2219},
+        readonly={"soft_dirty": 97},
+        faults={"wp_reuse": 97},
+        costs=fault_cost(*[1036] * 96, 1047),
+    )
+    assert summary(some) == (
+        "The optimization made 2,219 PTEs writable at once; at 1.04 µs a fault that is at most"
+        " 2.3 ms saved (an estimate, from 97 wp_reuse faults timed here)."
+        " 97 avoidable faults remained: soft-dirty tracking."
+    )
+
+
+def test_the_estimate_names_its_source_where_no_fault_was_timed_here() -> None:
+    some = counts(writable={"mprotect": 3})
+    assert summary(some, calibration=histogram(1000, 2000)) == (
+        "The optimization made 3 PTEs writable at once; at 1.5 µs a fault that is at most"
+        " 4.5 µs saved (an estimate, from 2 wp_reuse faults of pte-trace's own)."
+        " No avoidable fault remained."
+    )
+
+
+def test_without_a_cost_nothing_is_estimated() -> None:
+    assert summary(counts(writable={"mprotect": 3})) == (
+        "The optimization made 3 PTEs writable at once. No avoidable fault remained."
+    )
+
+
+def test_one_is_not_several() -> None:
+    some = counts(writable={"mprotect": 1}, readonly={"clean": 1}, faults={"wp_reuse": 1})
+    assert summary(some) == (
+        "The optimization made 1 PTE writable at once. 1 avoidable fault remained: clean pages."
+    )
+
+
+def test_nothing_made_writable_is_said() -> None:
+    assert summary(counts(), calibration=histogram(1000)) == (
+        "No PTE was made writable by a protection change. No avoidable fault remained."
+    )
+
+
+def test_nothing_is_said_of_ptes_that_were_not_inspected() -> None:
+    made = summary(
+        counts(faults={"wp_reuse": 4}),
+        effort=Effort(inspect=0),
+        calibration=histogram(1000),
+    )
+    assert made == "4 avoidable faults remained."
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (60, "The optimization made 60 PTEs of the 100 inspected writable at once. "),
+        (0, "No PTE of the 40 inspected was made writable by a protection change. "),
+    ],
+)
+def test_where_not_all_were_inspected_the_summary_speaks_of_those_that_were(
+    made: int, said: str
+) -> None:
+    some = counts(writable={"mprotect": made}, readonly={"shared": 40}, omitted={"limit": 900})
+    assert summary(some).startswith(said)
+
+
+def test_huge_pages_have_no_ptes_to_speak_of() -> None:
+    some = counts(writable={"mprotect": 60}, omitted={"huge": 512})
+    assert summary(some).startswith("The optimization made 60 PTEs writable at once.")
+
+
+def test_a_kernel_without_the_optimization_is_the_reason() -> None:
+    some = counts(readonly={"shared": 20_000}, faults={"wp_reuse": 10_081})
+    assert summary(some, kernel=Kernel("5.10.0", False)) == (
+        "No PTE was made writable by a protection change."
+        " 10,081 avoidable faults remained: this kernel lacks the optimization."
+    )
+
+
+def test_what_is_not_there_is_not_praised() -> None:
+    """Older kernels make dirty pages of shared mappings writable too."""
+    some = counts(writable={"mprotect": 512})
+    assert summary(some, kernel=Kernel("5.10.0", False)).startswith(
+        "Protection changes made 512 PTEs writable at once."
+    )
+
+
+@pytest.mark.parametrize(
+    ("readonly", "why"),
+    [
+        ({"clean": 9}, ": clean pages."),
+        ({"soft_dirty": 12}, ": soft-dirty tracking."),
+        ({"uffd_wp": 9}, ": userfaultfd write protection."),
+        ({"shared": 9}, ": pages not exclusive or not anonymous."),
+        ({"soft_dirty": 8}, ": soft-dirty tracking (8 PTEs)."),
+        (
+            {"clean": 1, "soft_dirty": 1200, "shared": 30},
+            ": soft-dirty tracking (1,200 PTEs), pages not exclusive or not anonymous (30 PTEs),"
+            " clean pages (1 PTE).",
+        ),
+        ({}, "."),
+    ],
+)
+def test_a_reason_alone_stands_for_all_only_if_it_can(readonly: dict[str, int], why: str) -> None:
+    some = counts(readonly=readonly, faults={"wp_reuse": 9, "wp_copy": 500})
+    assert summary(some).endswith(f" 9 avoidable faults remained{why}")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0, "0 ns"),
+        (0.4e-9, "0.4 ns"),
+        (87e-9, "87 ns"),
+        (999e-9, "999 ns"),
+        (999.7e-9, "1 µs"),
+        (1.0364e-6, "1.04 µs"),
+        (999.6e-6, "1 ms"),
+        (2.306e-3, "2.31 ms"),
+        (0.9996, "1 s"),
+        (61.25, "61.2 s"),
+        (999.4, "999 s"),
+        (999.5, "1,000 s"),
+        (123_456.7, "123,457 s"),
+    ],
+)
+def test_a_duration_has_three_digits_and_a_unit(seconds: float, said: str) -> None:
+    assert sentences.duration(seconds) == said
+
+
+def test_healthy_tracing_needs_no_notes() -> None:
+    assert sentences.notes(snapshot(record())) == []
+
+
+def with_omitted(**omitted: int) -> Snapshot:
+    return snapshot(record(counts=counts(omitted=omitted)))
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            snapshot(hooks=plan.make(host_without("change_pte_range")).attachments),
+            "Hook change_pte_range: change_pte_range is not traceable here (inlined);"
+            " using change_protection, its caller, which counts a huge page as 512 PTEs.",
+        ),
+        (
+            snapshot(effort=Effort(inspect=0)),
+            "PTEs made writable and left read-only are not known (--inspect none).",
+        ),
+        (
+            with_omitted(limit=12_345),
+            "Not inspected (--inspect): 12,345 changed PTEs, in neither WRITABLE nor READONLY.",
+        ),
+        (
+            with_omitted(huge=1024),
+            "In huge pages, where there is none to inspect: 1,024 changed PTEs.",
+        ),
+        (snapshot(effort=Effort(costs=1000)), "One of 1,000 write faults was timed (--costs)."),
+        (
+            snapshot(health=Health(map_full=1234)),
+            "1,234 events found no room for their VMA: they are counted in the totals,"
+            " not in a mapping. More room: --max-vmas.",
+        ),
+        (
+            snapshot(health=Health(missed_runs=5678)),
+            "The kernel skipped 5,678 runs of our programs: not counted.",
+        ),
+    ],
+    ids=["degraded", "not inspected", "limit", "huge", "sampled", "map full", "missed runs"],
+)
+def test_what_was_left_out_is_said(made: Snapshot, said: str) -> None:
+    assert [note.plain for note in sentences.notes(made)] == [said]
