@@ -78,6 +78,11 @@ test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
 
+.PHONY: results
+results: setup ## Rewrite docs/results.md: the benchmarks with and without the optimization
+	$(BIN)/pte-trace lab build
+	$(BIN)/python docs/results.py
+
 .PHONY: format
 format: setup ## Rewrite the source in the project's style
 	$(BIN)/ruff format .

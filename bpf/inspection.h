@@ -27,14 +27,39 @@
 #define ENTRY_RW		0x002ULL
 #define ENTRY_HUGE		0x080ULL
 #define ENTRY_FRAME		0x000ffffffffff000ULL
-#define BIT_RW			1
-#define BIT_DIRTY		6
-#define BIT_UFFD_WP		10
-#define BIT_SOFT_DIRTY		11
-#define BIT_SAVED_DIRTY		58
+/* A PTE's bits that tell what became of it, gathered into a number. */
+#define CLASS_PRESENT		0x01
+#define CLASS_RW		0x02
+#define CLASS_DIRTY		0x04	/* bit 6, or bit 58: a read-only PTE's since Linux 6.6 */
+#define CLASS_UFFD_WP		0x08
+#define CLASS_SOFT_DIRTY	0x10
+#define CLASSES			0x20
+#define CLASS_OF(pte)	(((pte) & 3) | (((pte) >> 4 | (pte) >> 56) & 4) | ((pte) >> 7 & 24))
 
-/* Read so many PTEs at a time: a program may be preempted, so its buffer is on its own stack. */
 #define PTES_AT_ONCE		8
+
+/* How far the inspection of a change got: in addresses, PTEs, page tables. */
+struct walk {
+	u64 next;
+	u64 end;
+	u64 accounted;
+	u64 huge;
+	u64 tables;
+};
+
+/*
+ * A copy of a page table, and how many PTEs of each class were seen. Of the two
+ * programs that inspect only one is loaded, and it does not run twice at a time
+ * on one CPU.
+ */
+struct scratch {
+	u64 ptes[2 * ENTRIES + PTES_AT_ONCE];	/* half of it is used */
+	u32 classes[CLASSES];
+	u64 count;
+	struct walk walk;
+};
+
+BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 
 /*
  * Where the kernel maps all physical memory (page_offset_base), taken from a
@@ -42,15 +67,6 @@
  * are in every entry alike, so they cancel out.
  */
 BPF_ARRAY(direct_map, u64, 1);
-
-struct inspection {
-	u64 inspected;
-	u64 writable;
-	u64 uffd_wp;
-	u64 soft_dirty;
-	u64 clean;
-	u64 huge;
-};
 
 static void learn_direct_map(struct vm_fault *vmf)
 {
@@ -60,8 +76,8 @@ static void learn_direct_map(struct vm_fault *vmf)
 	place = direct_map.lookup(&zero);
 	if (!place || *place)
 		return;
-	bpf_probe_read_kernel(&pmd, sizeof(pmd), (void *)READ(vmf, pmd));
-	table = (u64)READ(vmf, pte) & PAGE_MASK;
+	bpf_probe_read_kernel(&pmd, sizeof(pmd), PROBE(vmf, pmd));
+	table = (u64)PROBE(vmf, pte) & PAGE_MASK;
 	if (!(pmd & ENTRY_PRESENT) || pmd & ENTRY_HUGE)
 		return;
 	table -= pmd & ENTRY_FRAME;
@@ -83,71 +99,90 @@ static bool asks_for_writable(struct vm_area_struct *vma, u64 cp_flags)
 	return OPTIMIZED && !(PROBE(vma, vm_page_prot.pgprot) & ENTRY_RW);
 }
 
-/*
- * Count @count PTEs from @table on. Without a branch for each PTE: a branch that
- * meets again doubles what the verifier has to follow on every turn.
- */
-static void inspect_ptes(struct inspection *seen, u64 table, u32 count, u64 tracking)
+static struct scratch *clean_scratch(void)
 {
-	for (u32 done = 0; done < ENTRIES; done += PTES_AT_ONCE) {
-		u64 ptes[PTES_AT_ONCE], every = ENTRY_PRESENT | ENTRY_RW, asked = ~0ULL;
+	int zero = 0;
+	struct scratch *scratch = scratches.lookup(&zero);
 
-		if (done >= count)
-			break;
-		/* May read beyond the table: what was not asked for does not count. */
-		bpf_probe_read_kernel(ptes, sizeof(ptes), (void *)(table + done * sizeof(u64)));
-		if (count - done < PTES_AT_ONCE)
-			asked = ~(~0ULL << (count - done));
+	if (scratch)
+		__builtin_memset(scratch->classes, 0, sizeof(scratch->classes));
+	return scratch;
+}
+
+/*
+ * Class as many PTEs from @table on as scratch->count says. A branch for each PTE would make the verifier
+ * follow each combination; so there is one for each table, for the usual case
+ * that all are writable. For the same reason the loops read their end from the map
+ * on each turn: what was found out about it on one turn says nothing on the next.
+ */
+static void inspect_ptes(struct scratch *scratch, u64 table)
+{
+	volatile u64 *end = &scratch->count;
+	u64 every = ENTRY_PRESENT | ENTRY_RW, count = *end & (2 * ENTRIES - 1);
+	u32 padding = -(u32)count & (PTES_AT_ONCE - 1);
+	bpf_probe_read_kernel(scratch->ptes, count * sizeof(u64), (void *)table);
+	/* Up to a whole number of loads: writable ones, taken off again. */
+#pragma unroll
+	for (u32 index = 0; index < PTES_AT_ONCE; index++)
+		scratch->ptes[count + index] = ENTRY_PRESENT | ENTRY_RW;
+
+	for (u32 done = 0; done < ENTRIES && done < *end; done += PTES_AT_ONCE) {
 #pragma unroll
 		for (u32 index = 0; index < PTES_AT_ONCE; index++)
-			every &= ptes[index];
-		if (every == (ENTRY_PRESENT | ENTRY_RW) && asked == ~0ULL) {
-			seen->inspected += PTES_AT_ONCE;
-			seen->writable += PTES_AT_ONCE;
-			continue;
-		}
+			every &= scratch->ptes[done + index];
+	}
+	if (every == (ENTRY_PRESENT | ENTRY_RW)) {
+		scratch->classes[CLASS_PRESENT | CLASS_RW] += *end;
+		return;
+	}
+	scratch->classes[CLASS_PRESENT | CLASS_RW] -= padding;
+	for (u32 done = 0; done < ENTRIES && done < *end; done += PTES_AT_ONCE) {
 #pragma unroll
 		for (u32 index = 0; index < PTES_AT_ONCE; index++) {
-			u64 pte = ptes[index];
-			u64 present = pte & asked >> index & ENTRY_PRESENT;
-			u64 writable = present & pte >> BIT_RW;
-			u64 readonly = present ^ writable;
-			u64 uffd_wp = readonly & pte >> BIT_UFFD_WP;
-			u64 untouched = readonly & ~(pte >> BIT_UFFD_WP | pte >> BIT_SOFT_DIRTY) & tracking;
-			u64 dirty = pte >> BIT_DIRTY | pte >> BIT_SAVED_DIRTY;
+			u64 class = CLASS_OF(scratch->ptes[done + index]);
 
-			seen->inspected += present;
-			seen->writable += writable;
-			seen->uffd_wp += uffd_wp;
-			seen->soft_dirty += untouched;
-			seen->clean += readonly & ~(uffd_wp | untouched | dirty);
+			asm volatile("" : "+r"(class));
+			scratch->classes[class & (CLASSES - 1)]++;
 		}
 	}
 }
 
-static void tally(struct vma_record *record, struct vm_area_struct *vma, u64 cp_flags,
-		  struct inspection *seen)
+/* Count what was seen. Returns how many PTEs that were. */
+static u64 tally(struct vma_record *record, struct vm_area_struct *vma, u64 cp_flags,
+		 struct scratch *scratch)
 {
+	u64 inspected = 0, writable = 0, uffd_wp = 0, soft_dirty = 0, clean = 0;
+	u64 vm_flags = READ(vma, vm_flags);
+	bool tracked = SOFT_DIRTY && !(vm_flags & VM_SOFTDIRTY);
 	/* Clean pages: refused in shared mappings, and before d84887739d5c (6.2) in all. */
-	u64 clean = READ(vma, vm_flags) & VM_SHARED || CLEAN_PAGES_REFUSED ? seen->clean : 0;
+	bool clean_refused = CLEAN_PAGES_REFUSED || vm_flags & VM_SHARED;
 
+#pragma unroll
+	for (u32 class = CLASS_PRESENT; class < CLASSES; class += CLASS_RW) {
+		u32 number = scratch->classes[class];
+
+		inspected += number;
+		if (class & CLASS_RW)
+			writable += number;
+		else if (class & CLASS_UFFD_WP)
+			uffd_wp += number;
+		else if (!(class & CLASS_SOFT_DIRTY) && tracked)
+			soft_dirty += number;
+		else if (!(class & CLASS_DIRTY) && clean_refused)
+			clean += number;
+	}
 	if (cp_flags & MM_CP_UFFD_WP_RESOLVE)
-		COUNT(record->made_writable[CAUSE_UFFD_UNPROTECT], seen->writable);
+		COUNT(record->made_writable[CAUSE_UFFD_UNPROTECT], writable);
 	else
-		COUNT(record->made_writable[CAUSE_MPROTECT], seen->writable);
-	COUNT(record->not_inspected[OMITTED_HUGE], seen->huge);
-	if (seen->inspected == seen->writable)
-		return;
-	COUNT(record->left_readonly[REASON_UFFD_WP], seen->uffd_wp);
-	COUNT(record->left_readonly[REASON_SOFT_DIRTY], seen->soft_dirty);
-	COUNT(record->left_readonly[REASON_CLEAN], clean);
-	COUNT(record->left_readonly[REASON_SHARED], seen->inspected - seen->writable -
-	      seen->uffd_wp - seen->soft_dirty - clean);
-}
-
-static u64 tracks_soft_dirty(struct vm_area_struct *vma)
-{
-	return SOFT_DIRTY && !(READ(vma, vm_flags) & VM_SOFTDIRTY);
+		COUNT(record->made_writable[CAUSE_MPROTECT], writable);
+	if (inspected != writable) {
+		COUNT(record->left_readonly[REASON_UFFD_WP], uffd_wp);
+		COUNT(record->left_readonly[REASON_SOFT_DIRTY], soft_dirty);
+		COUNT(record->left_readonly[REASON_CLEAN], clean);
+		COUNT(record->left_readonly[REASON_SHARED],
+		      inspected - writable - uffd_wp - soft_dirty - clean);
+	}
+	return inspected;
 }
 
 static u64 entry_at(u64 table, u64 address, u32 shift)

@@ -27,7 +27,7 @@ static bool within_budget(void)
 static void inspect_table(struct vma_record *record, struct vm_area_struct *vma, u64 pmd,
 			  u64 address, u64 end, u64 cp_flags, u64 changed)
 {
-	struct inspection seen = {};
+	struct scratch *scratch = clean_scratch();
 	u64 entry = 0, *base;
 	int zero = 0;
 
@@ -40,12 +40,12 @@ static void inspect_table(struct vma_record *record, struct vm_area_struct *vma,
 	}
 #endif
 	base = direct_map.lookup(&zero);
-	if (!base)
+	if (!base || !scratch)
 		return;
 	bpf_probe_read_kernel(&entry, sizeof(entry), (void *)pmd);
-	inspect_ptes(&seen, pte_in(*base + (entry & ENTRY_FRAME), address),
-		     (end - address) >> PAGE_SHIFT, tracks_soft_dirty(vma));
-	tally(record, vma, cp_flags, &seen);
+	scratch->count = (end - address) >> PAGE_SHIFT;
+	inspect_ptes(scratch, pte_in(*base + (entry & ENTRY_FRAME), address));
+	tally(record, vma, cp_flags, scratch);
 }
 
 static bool is_continued(u64 start, u64 end)
@@ -71,26 +71,20 @@ static void inspect_range(void *ctx, struct vma_record *record, struct vm_area_s
  * such calls.
  */
 #define TABLES_PER_RUN	16
-#ifndef MAX_TABLES
-#define MAX_TABLES	(~0ULL)
-#endif
 #define SPAN		((u64)TABLES_PER_RUN << PMD_SHIFT)
 
-/* How far a thread's inspection got that goes on in another run. */
-struct walk {
-	u64 next;
-	u64 accounted;
-	u64 tables;
-};
-
+/* By thread: how far an inspection got that goes on in another run. */
 BPF_HASH(walks, u32, struct walk, MAX_THREADS);
 BPF_PROG_ARRAY(walker, 1);
 
 /*
- * The place of the PTE that maps @address, 0 where there is none. @next is the
- * first address that this answer does not hold for, at most @end.
+ * The place of the PTE that maps @address; NOT_MAPPED or HUGE where there is none.
+ * @next becomes the first address that this answer does not hold for.
  */
-static u64 pte_at(u64 pgd, u64 base, u64 address, u64 end, u64 *next, u64 *huge)
+#define NOT_MAPPED	0
+#define HUGE		1
+
+static u64 pte_at(u64 pgd, u64 base, u64 address, volatile u64 *next)
 {
 	u64 table = pgd;
 
@@ -99,17 +93,22 @@ static u64 pte_at(u64 pgd, u64 base, u64 address, u64 end, u64 *next, u64 *huge)
 		u64 entry = entry_at(table, address, shift);
 
 		*next = ((address >> shift) + 1) << shift;
-		if (*next > end)
-			*next = end;
 		if (!(entry & ENTRY_PRESENT))
-			return 0;
-		if (shift <= PUD_SHIFT && entry & ENTRY_HUGE) {
-			*huge += (*next - address) >> PAGE_SHIFT;
-			return 0;
-		}
+			return NOT_MAPPED;
+		if (shift <= PUD_SHIFT && entry & ENTRY_HUGE)
+			return HUGE;
 		table = base + (entry & ENTRY_FRAME);
 	}
 	return pte_in(table, address);
+}
+
+static bool is_over(volatile struct walk *walk)
+{
+#ifdef MAX_TABLES
+	if (walk->tables >= MAX_TABLES)
+		return true;
+#endif
+	return walk->next >= walk->end;
 }
 
 static struct walk *unfinished_walk(u64 start, u64 end)
@@ -127,41 +126,49 @@ static bool is_continued(u64 start, u64 end)
 static void inspect_range(void *ctx, struct vma_record *record, struct vm_area_struct *vma,
 			  u64 start, u64 end, u64 cp_flags, u64 changed)
 {
-	u64 pgd = (u64)PROBE(READ(vma, vm_mm), pgd), tracking = tracks_soft_dirty(vma), *base;
-	struct walk walk = {.next = start}, *unfinished;
+	u64 pgd = (u64)PROBE(READ(vma, vm_mm), pgd), *base;
+	struct scratch *scratch = clean_scratch();
 	u32 thread = bpf_get_current_pid_tgid();
-	struct inspection seen = {};
+	struct walk *unfinished;
+	volatile struct walk *walk;
 	int zero = 0;
 
-	if (!asks_for_writable(vma, cp_flags))
+	base = direct_map.lookup(&zero);
+	if (!base || !scratch || !asks_for_writable(vma, cp_flags))
 		return;
 	unfinished = unfinished_walk(start, end);
 	if (unfinished)
-		walk = *unfinished;
-	base = direct_map.lookup(&zero);
-	if (!base)
-		return;
+		scratch->walk = *unfinished;
+	else
+		scratch->walk = (struct walk){.next = start, .end = end};
+	/* Read again on each turn, as in inspect_ptes(). */
+	walk = &scratch->walk;
 	for (u32 turn = 0; turn < TABLES_PER_RUN; turn++) {
-		u64 address = walk.next, table;
+		u64 address = walk->next, table;
 
-		if (address >= end || walk.tables >= MAX_TABLES)
+		if (is_over(walk))
 			break;
-		table = pte_at(pgd, *base, address, end, &walk.next, &seen.huge);
-		if (table) {
-			inspect_ptes(&seen, table, (walk.next - address) >> PAGE_SHIFT, tracking);
-			walk.tables++;
+		table = pte_at(pgd, *base, address, &walk->next);
+		if (walk->next > walk->end)
+			walk->next = walk->end;
+		scratch->count = (walk->next - address) >> PAGE_SHIFT;
+		if (table == HUGE) {
+			walk->huge += scratch->count;
+		} else if (table) {
+			inspect_ptes(scratch, table);
+			walk->tables++;
 		}
 	}
-	tally(record, vma, cp_flags, &seen);
-	walk.accounted += seen.inspected + seen.huge;
-	if (walk.next < end && walk.tables < MAX_TABLES) {
-		walks.update(&thread, &walk);
+	walk->accounted += tally(record, vma, cp_flags, scratch);
+	if (!is_over(walk)) {
+		walks.update(&thread, &scratch->walk);
 		walker.call(ctx, 0);
 	}
 	/* Here it ends: all is inspected, or there are too many tables. */
-	if (walk.next < end && changed > walk.accounted)
-		COUNT(record->not_inspected[OMITTED_LIMIT], changed - walk.accounted);
-	if (unfinished)
+	COUNT(record->not_inspected[OMITTED_HUGE], walk->huge);
+	if (walk->next < walk->end && changed > walk->accounted + walk->huge)
+		COUNT(record->not_inspected[OMITTED_LIMIT], changed - walk->accounted - walk->huge);
+	if (end - start > SPAN)
 		walks.delete(&thread);
 }
 

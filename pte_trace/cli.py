@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("top", "run", "doctor", "lab")
+_COMMANDS = ("top", "run", "record", "serve", "doctor", "bench", "lab")
 _DEFAULT = "top"
 _OF_THE_GROUP = {"--help", "-h", "--version"}
 
@@ -46,7 +46,9 @@ def cli() -> None:
       sudo pte-trace                       what the whole machine does, live
       sudo pte-trace run -- ./program      one command and its children
       sudo pte-trace top -p 1234 -n 5      one process, five times a second apart
+      sudo pte-trace serve                 for Prometheus, and a page for a browser
       pte-trace doctor                     what this kernel allows
+      sudo pte-trace bench                 what a write costs on it, and why
       pte-trace lab run -- pte-trace run -- ./program
                                            the same in a throw-away Debian kernel
     """

@@ -125,7 +125,8 @@ class Driver:
         lines: list[str] = []
         try:
             with _kernel_source(btf), _diagnostics() as lines:
-                self._bpf: Any = BPF(text=text(plan, filters, capacity, effort).encode(), cflags=_CFLAGS)
+                program = text(plan, filters, capacity, effort).encode()
+                self._bpf: Any = BPF(text=program, cflags=_CFLAGS)
                 self._attach_kprobes(plan)
                 self._let_the_walker_go_on()
         except Exception as error:  # BCC raises nothing more special
@@ -152,9 +153,8 @@ class Driver:
         """The program that walks a page table calls itself through a table (see bpf/walk.h)."""
         if self._fd("walker") < 0:
             return
-        walker = next(
-            each for name, each in self._bpf.funcs.items() if name.endswith(_WALKER) and each.fd >= 0
-        )
+        functions = self._bpf.funcs.items()
+        walker = next(each for name, each in functions if name.endswith(_WALKER))
         self._update("walker", struct.pack("=I", 0), struct.pack("=i", walker.fd))
 
     def _show_the_direct_map(self) -> None:

@@ -32,3 +32,9 @@ class CommandError(PteTraceError):
     def __init__(self, what: str, mend: str, exit_status: int) -> None:
         super().__init__(what, mend)
         self.exit_status = exit_status
+
+
+class RecordingError(PteTraceError):
+    """A file is no recording, or was damaged."""
+
+    exit_status = 2

@@ -61,9 +61,7 @@ def text(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> st
     return "\n".join(parts)
 
 
-def _definitions(
-    plan: Plan, filters: Filters, capacity: Capacity, effort: Effort
-) -> Iterator[str]:
+def _definitions(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> Iterator[str]:
     yield f"#define MAX_RECORDS {capacity.records}"
     yield f"#define MAX_FILES {capacity.files}"
     yield f"#define MAX_THREADS {capacity.threads}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from os import getpid
 from pathlib import Path
 from types import TracebackType
 
 from pte_trace import facts, plan
+from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.errors import HostError, PteTraceError
@@ -19,7 +21,6 @@ from pte_trace.records import LAYOUT, TRACING, decode
 from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
-_EFFORT = Effort(inspect=0, costs=0)  # the programs neither inspect PTEs nor time faults yet
 
 
 class Session:
@@ -33,29 +34,41 @@ class Session:
         capacity: Capacity | None = None,
         ways: tuple[How, ...] = BOTH_WAYS,
         split: bool = False,
+        keep: bool = True,
         working: Callable[[str], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """*working* is entered with a sentence while the programs are made."""
+        """*working* is entered with a sentence while the programs are made.
+
+        Without *keep* each reading is forgotten once it is handed out, and there is no total.
+        """
         self.filters = filters
-        self._effort = effort
+        self.effort = effort
         self._capacity = capacity or Capacity()
         self._ways = ways
         self._split = split
         self._working = working
+        self._keep = keep
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
+        self._btf: BTF | None = None
+
+    def examine(self) -> None:
+        """Find out how this host is traced; nothing stays attached. Raises HostError."""
+        btf, problem = facts.read_btf()
+        self.facts = facts.collect(btf, problem, bcc_version())
+        self.plan: Plan = plan.make(self.facts, self._ways)
+        if self.plan.refusal:
+            raise HostError(self.plan.refusal.why, self.plan.refusal.mend)
+        self.kernel = Kernel(self.facts.release or "unknown", self.facts.behavior.optimization)
+        self._btf = btf
 
     def __enter__(self) -> Session:
         """Load and attach. Raises HostError; PteTraceError if the processes asked for ended."""
-        btf, problem = facts.read_btf()
-        found = facts.collect(btf, problem, bcc_version())
-        self._plan: Plan = plan.make(found, self._ways)
-        if self._plan.refusal:
-            raise HostError(self._plan.refusal.why, self._plan.refusal.mend)
-        assert btf is not None
-        self._kernel = Kernel(found.release or "unknown", found.behavior.optimization)
+        if self._btf is None:
+            self.examine()
+        assert self._btf is not None
         with self._working("Compiling the BPF programs for this kernel"):
-            self.driver = Driver(self._plan, self.filters, self._capacity, self._effort, btf)
+            self.driver = Driver(self.plan, self.filters, self._capacity, self.effort, self._btf)
         self._follow(self.filters.pids)
         return self
 
@@ -81,6 +94,15 @@ class Session:
     ) -> None:
         self.driver.close()
 
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """What this process starts meanwhile is followed from its exec on; this process is not."""
+        self.driver.follow(getpid(), TRACING["never"])
+        try:
+            yield
+        finally:
+            self.driver.unfollow(getpid())
+
     def start(self) -> None:
         """Begin to count."""
         self.driver.read()
@@ -93,7 +115,9 @@ class Session:
         records = self._unfinished.settle(
             decode(raw.keys, raw.values, raw.number, self.driver.file)
         )
-        self._ledger.add(records)
+        self._entries = raw.number
+        if self._keep:
+            self._ledger.add(records)
         interval = Ledger()
         interval.add(records)
         snapshot = self._snapshot(interval, now - self._interval_started)
@@ -112,11 +136,11 @@ class Session:
     def _snapshot(self, ledger: Ledger, duration_s: float) -> Snapshot:
         return build(
             ledger.records(),
-            kernel=self._kernel,
-            hooks=self._plan.attachments,
+            kernel=self.kernel,
+            hooks=self.plan.attachments,
             duration_s=duration_s,
             health=self._health(),
-            effort=self._effort,
+            effort=self.effort,
             split=self._split,
         )
 
@@ -128,6 +152,8 @@ class Session:
             map_full=health.map_full,
             missed_runs=sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
+            entries=self._entries,
+            capacity=self._capacity.records,
         )
 
 

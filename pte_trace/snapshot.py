@@ -27,16 +27,22 @@ class Kernel:
 @dataclass(frozen=True)
 class Health:
     """What got lost, and what tracing cost. ``probe_seconds`` is None where the kernel
-    does not measure it (sysctl kernel.bpf_stats_enabled)."""
+    does not measure it (sysctl kernel.bpf_stats_enabled). ``entries`` of the kernel's table of
+    VMAs were taken at the last reading; it has room for ``capacity``."""
 
     map_full: int = 0
     missed_runs: int = 0
     probe_seconds: float | None = None
+    entries: int = 0
+    capacity: int = 0
 
 
 @dataclass(frozen=True)
 class VmaRow:
-    """One mapping: the VMAs that mprotect split off it are together in it."""
+    """One mapping: the VMAs that mprotect split off it are together in it.
+
+    ``image`` tells programs of one PID apart.
+    """
 
     pid: int
     comm: str
@@ -46,6 +52,7 @@ class VmaRow:
     kind: str
     name: str
     counts: Counts
+    image: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,10 +189,7 @@ def build(
     comms = {image: max(members, key=_named).comm for image, members in images.items()}
     mappings = [(record,) for record in records] if split else _mappings(records)
     vmas = tuple(_vma_row(members, comms) for members in mappings)
-    processes = tuple(
-        ProcessRow(image[0], comms[image], total(record.counts for record in members))
-        for image, members in images.items()
-    )
+    processes = processes_of(vmas)
     totals = total(process.counts for process in processes)
     return Snapshot(
         kernel=kernel,
@@ -196,11 +200,21 @@ def build(
         vmas=vmas,
         health=health,
         effort=effort,
-        reuse_cost=_reuse_cost(totals.reuse_cost, calibration),
+        reuse_cost=mean_reuse_cost(totals.reuse_cost, calibration),
     )
 
 
-def _reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
+def processes_of(vmas: Iterable[VmaRow]) -> tuple[ProcessRow, ...]:
+    """A row for each program image, in the order of their first mappings."""
+    images = _group(vmas, lambda vma: (vma.pid, vma.image))
+    return tuple(
+        ProcessRow(pid, members[0].comm, total(vma.counts for vma in members))
+        for (pid, _), members in images.items()
+    )
+
+
+def mean_reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
+    """Of the faults *measured*, or where there are none of those that pte-trace took itself."""
     for timed, whose in ((measured, "timed here"), (calibration, "of pte-trace's own")):
         if timed.mean is not None:
             faults = "fault" if timed.count == 1 else "faults"
@@ -217,14 +231,13 @@ def _seen(record: VmaRecord) -> int:
 
 
 _Key = TypeVar("_Key", bound=Hashable)
+_Member = TypeVar("_Member")
 
 
-def _group(
-    records: Iterable[VmaRecord], key: Callable[[VmaRecord], _Key]
-) -> dict[_Key, list[VmaRecord]]:
-    groups: dict[_Key, list[VmaRecord]] = defaultdict(list)
-    for record in records:
-        groups[key(record)].append(record)
+def _group(members: Iterable[_Member], key: Callable[[_Member], _Key]) -> dict[_Key, list[_Member]]:
+    groups: dict[_Key, list[_Member]] = defaultdict(list)
+    for member in members:
+        groups[key(member)].append(member)
     return groups
 
 
@@ -299,4 +312,5 @@ def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str
         kind=newest.kind,
         name=newest.name,
         counts=total(record.counts for record in members),
+        image=newest.image,
     )

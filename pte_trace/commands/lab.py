@@ -24,6 +24,11 @@ def lab() -> None:
     The guest sees this machine's file system and is root in it; what it writes is gone when
     it ends. KVM is used where a trial boot has proved it, else software emulation. Kernels
     are kept in $PTE_TRACE_LAB_CACHE, by default in pte-trace/lab of the user's cache.
+
+    \b
+    Examples:
+      pte-trace lab list
+      pte-trace lab run --kernel trixie -- pte-trace doctor
     """
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -30,18 +30,7 @@ _WAYS = {
     "kprobe": (How.KPROBE,),
 }
 
-_OPTIONS = (
-    click.option(
-        "-p",
-        "--pid",
-        "pids",
-        type=click.IntRange(min=1),
-        multiple=True,
-        metavar="PID",
-        help="Only this process; may be repeated.",
-    ),
-    click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
-    click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
+_OUTPUT_OPTIONS = (
     click.option(
         "--format",
         "style",
@@ -58,7 +47,23 @@ _OPTIONS = (
         metavar="FILE",
         help="Write to FILE.",
     ),
-    click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them."),
+)
+
+_SPLIT = click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them.")
+_OPTIONS = (
+    click.option(
+        "-p",
+        "--pid",
+        "pids",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="PID",
+        help="Only this process; may be repeated.",
+    ),
+    click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
+    click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
+    *_OUTPUT_OPTIONS,
+    _SPLIT,
     click.option(
         "--max-vmas",
         type=click.IntRange(min=64, max=1_000_000),
@@ -88,41 +93,53 @@ class Request:
     max_vmas: int
     attach: str
 
-    def session(self) -> Session:
+    def session(self, *, keep: bool = True) -> Session:
         return Session(
             self.filters,
             capacity=Capacity(records=self.max_vmas),
             ways=_WAYS[self.attach],
             split=self.split,
+            keep=keep,
             working=write.working,
         )
 
-    @contextmanager
-    def output(self, default: IO[str]) -> Iterator[IO[str]]:
-        """-o's file, opened before anything is traced, or *default*. Raises UsageError."""
-        if self.path is None:
-            yield default
-            return
-        try:
-            stream = self.path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"{self.path} cannot be written: {error.strerror}.",
-                "Give -o a file you may write.",
-            ) from error
-        try:
-            yield stream
-        except BaseException:
-            with suppress(OSError):
-                stream.close()
-            raise
-        stream.close()
+    def output(self, default: IO[str]) -> AbstractContextManager[IO[str]]:
+        """-o's file, or *default*."""
+        return output(self.path, default)
 
 
-def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+@contextmanager
+def output(path: Path | None, default: IO[str]) -> Iterator[IO[str]]:
+    """-o's file, opened before anything is traced, or *default*. Raises UsageError."""
+    if path is None:
+        yield default
+        return
+    try:
+        stream = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise not_writable(path, error) from error
+    try:
+        yield stream
+    except BaseException:
+        with suppress(OSError):
+            stream.close()
+        raise
+    stream.close()
+
+
+def not_writable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path} cannot be written: {error.strerror}.", "Give -o a file you may write."
+    )
+
+
+def tracing(
+    *, children: bool = False, output: bool = True, split: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the shared options; it gets them as one Request, its first argument.
 
-    With *children* it traces what it starts itself.
+    With *children* it traces what it starts itself. Without *output* it has no --format and -o,
+    without *split* no --split.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,22 +149,31 @@ def tracing(*, children: bool = False) -> Callable[[Callable[..., Any]], Callabl
             pids: tuple[int, ...],
             comm: str | None,
             cgroup: str | None,
-            style: str,
-            path: Path | None,
-            split: bool,
             max_vmas: int,
             attach: str,
+            style: str = "text",
+            path: Path | None = None,
+            split: bool = False,
             **own: Any,
         ) -> Any:
             filters = make_filters(pids, comm, cgroup, children=children)
             return command(Request(filters, style, path, split, max_vmas, attach), **own)
 
         result: Callable[..., Any] = wrapped
+        left_out = (*(() if output else _OUTPUT_OPTIONS), *(() if split else (_SPLIT,)))
         for option in reversed(_OPTIONS):
-            result = option(result)
+            if option not in left_out:
+                result = option(result)
         return result
 
     return decorate
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --format and -o, as `style` and `path`."""
+    for option in reversed(_OUTPUT_OPTIONS):
+        command = option(command)
+    return command
 
 
 def seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:

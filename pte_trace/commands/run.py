@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from os import getpid
-from types import FrameType
 
 import click
 
-from pte_trace.commands import options
-from pte_trace.errors import CommandError
-from pte_trace.records import TRACING
-from pte_trace.session import Session
+from pte_trace.commands import child, options
 from pte_trace.views import write
-
-_NOT_EXECUTABLE, _NOT_FOUND = 126, 127
-_FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
@@ -42,54 +30,9 @@ def run(request: options.Request, command: tuple[str, ...]) -> None:
     default = sys.stderr if request.style == "text" else sys.stdout
     with request.output(default) as stream, request.session() as session:
         session.start()
-        status = _run(command, session)
+        started = child.start(command, session)
+        with child.signals_reach(started):
+            returncode = started.wait()
         session.read()
         write.report(session.total(), request.style, stream)
-    click.get_current_context().exit(status)
-
-
-def _run(command: tuple[str, ...], session: Session) -> int:
-    driver = session.driver
-    # What this process starts is followed from its exec on; this process is not.
-    driver.follow(getpid(), TRACING["never"])
-    try:
-        child = subprocess.Popen(command)
-    except OSError as error:
-        raise _not_started(command[0], error) from error
-    finally:
-        driver.unfollow(getpid())
-    with _signals_reach(child):
-        returncode = child.wait()
-    return 128 - returncode if returncode < 0 else returncode
-
-
-def _not_started(command: str, error: OSError) -> CommandError:
-    # An empty name is looked for as a directory of $PATH.
-    if isinstance(error, FileNotFoundError) or not command:
-        return CommandError(
-            f"The command `{command}` was not found, or what its first line names to run it.",
-            "Give its path, or see $PATH.",
-            _NOT_FOUND,
-        )
-    return CommandError(
-        f"The command `{command}` cannot be executed: {error.strerror}.",
-        "See `ls -l` and `file` of it; chmod +x makes a file executable.",
-        _NOT_EXECUTABLE,
-    )
-
-
-@contextmanager
-def _signals_reach(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While *child* runs its end is ours: Ctrl-C reaches it by the terminal, others we pass on."""
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            child.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    click.get_current_context().exit(child.status(returncode))

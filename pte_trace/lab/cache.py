@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pte_trace import user_cache
 from pte_trace.lab.kernels import Kernel, in_root
 
 
@@ -21,9 +22,7 @@ def directory(environ: Mapping[str, str] = os.environ) -> Path:
     """The cache's directory; it need not exist."""
     if own := environ.get("PTE_TRACE_LAB_CACHE"):
         return Path(own).absolute()
-    shared = environ.get("XDG_CACHE_HOME")
-    base = Path(shared) if shared else Path.home() / ".cache"
-    return base.absolute() / "pte-trace" / "lab"
+    return user_cache.directory(environ) / "lab"
 
 
 def find(cache: Path, name: str) -> Kernel | None:

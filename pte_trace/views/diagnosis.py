@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -54,15 +55,16 @@ def page(facts: HostFacts, plan: Plan) -> RenderableType:
     for name, value in _facts(facts):
         found.add_row(Text(name), Text(value))
     found.add_row(Text("soft-dirty bits"), Text(_SAID[facts.behavior.soft_dirty]))
-    found.add_row(Text("mprotect optimization"), Text(_OPTIMIZATION[facts.behavior.optimization], style="bold"))
+    at_work = _OPTIMIZATION[facts.behavior.optimization]
+    found.add_row(Text("mprotect optimization"), Text(at_work, style="bold"))
 
     functions = _table("FUNCTION", "IN BTF", "FENTRY", "KPROBE")
     for name, function in facts.functions.items():
         functions.add_row(*_function(name, function))
 
-    verdict = "cannot be traced" if plan.refusal else "can be traced"
+    verdict = "cannot be traced as things are" if plan.refusal else "can be traced"
     parts: list[RenderableType] = [
-        Text(f"This kernel {verdict}.", style="bold"),
+        Text(f"This host {verdict}.", style="bold"),
         *(Text(), found, Text()),
         Text("What could be put on the functions to hook, tried for an instant:"),
         functions,
@@ -92,7 +94,7 @@ def _hooks(plan: Plan) -> Table:
 def _degraded(plan: Plan) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for hook, said in degraded(plan.attachments).items():
-        parts += [Text(), Text(said, style="yellow"), Text(f"  {hook.mend}")]
+        parts += [Text(), Text(said, style="yellow"), Padding.indent(Text(hook.mend), 2)]
     return parts
 
 

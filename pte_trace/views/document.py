@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import IO, Any
 
 from pte_trace.effort import Effort
@@ -109,15 +110,25 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def write_csv(snapshot: Snapshot, stream: IO[str], *, header: bool = True) -> None:
-    """A line per row of ``vmas``. Control characters in names are shown as escapes."""
-    columns = [name for name, _ in _flat({**_VMA_COLUMNS, **row(NOTHING, snapshot.effort)})]
+def write_csv(
+    snapshot: Snapshot,
+    stream: IO[str],
+    *,
+    header: bool = True,
+    first: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """A line per row of ``vmas``, each beginning with the columns *first*.
+
+    Control characters in names are shown as escapes.
+    """
+    counted = row(NOTHING, snapshot.effort)
+    columns = [name for name, _ in _flat({**first, **_VMA_COLUMNS, **counted})]
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if header:
         writer.writeheader()
     for vma in document(snapshot)["vmas"]:
         vma["comm"], vma["name"] = printable(vma["comm"]), printable(vma["name"])
-        writer.writerow(dict(_flat(vma)))
+        writer.writerow(dict(_flat({**first, **vma})))
 
 
 _VMA_COLUMNS = dict.fromkeys(("pid", "comm", "start", "end", "perms", "kind", "name"))

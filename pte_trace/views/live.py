@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import sys
 import termios
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +22,8 @@ from pte_trace.snapshot import SORT_FIELDS, Snapshot
 from pte_trace.views import sentences, text
 
 _LINES_AROUND_ROWS = 6
+_AT_ONCE = 4096
+_HUNG_UP = "q"
 
 
 class Source(Protocol):
@@ -32,6 +37,10 @@ class Source(Protocol):
 
     def processes_ended(self) -> bool:
         """Whether there is nothing left to wait for."""
+
+
+def _line(said: str, style: str = "") -> Text:
+    return Text(said, style=style, no_wrap=True, overflow="ellipsis")
 
 
 class _View:
@@ -52,27 +61,58 @@ class _View:
             position = SORT_FIELDS.index(self.sort) + 1
             self.sort = SORT_FIELDS[position % len(SORT_FIELDS)]
 
-    def render(self, snapshot: Snapshot, height: int) -> RenderableType:
-        room = max(1, height - _LINES_AROUND_ROWS - len(sentences.notes(snapshot)))
+    def render(self, snapshot: Snapshot | None, height: int) -> RenderableType:
+        """The screen; without a snapshot, before the first reading."""
         since = "since the start" if self.accumulated else "last interval"
-        keys = Text(f"{since}, by {self.sort}   q quit   s sort   a accumulate", style="dim")
+        keys = _line(f"q quit  s sort  a accumulate   {since}, by {self.sort}", "dim")
+        if snapshot is None:
+            return Group(_line("The first interval is being counted."), Text(), keys)
+        room = max(1, height - _LINES_AROUND_ROWS - len(sentences.notes(snapshot)))
         return Group(text.interval(snapshot, self.sort, min(room, self.rows or room)), keys)
 
 
 @contextmanager
-def _keys() -> Iterator[None]:
+def _keys() -> Iterator[int]:
     """Deliver each key as it is pressed, unechoed; put the terminal back whatever happens."""
-    before = termios.tcgetattr(sys.stdin)
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
     try:
-        tty.setcbreak(sys.stdin)
-        yield
+        tty.setcbreak(keyboard)
+        yield keyboard
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-def _pressed(timeout: float) -> str:
-    ready, _, _ = select.select([sys.stdin], [], [], max(0.0, timeout))
-    return sys.stdin.read(1) if ready else ""
+@contextmanager
+def _resizes() -> Iterator[int]:
+    """A file descriptor that can be read when the terminal has changed its size."""
+    receiver, sender = os.pipe()
+    os.set_blocking(sender, False)
+
+    def resized(number: int, frame: FrameType | None) -> None:
+        with suppress(BlockingIOError):
+            os.write(sender, b"r")
+
+    before = signal.signal(signal.SIGWINCH, resized)
+    try:
+        yield receiver
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        os.close(sender)
+        os.close(receiver)
+
+
+def _pressed(keyboard: int, resizes: int, timeout: float) -> str:
+    """The keys pressed, as soon as there are some, or the size has changed, or it is time."""
+    ready, _, _ = select.select([keyboard, resizes], [], [], max(0.0, timeout))
+    if resizes in ready:
+        os.read(resizes, _AT_ONCE)
+    if keyboard not in ready:
+        return ""
+    keys = b""
+    with suppress(OSError):
+        keys = os.read(keyboard, _AT_ONCE)
+    return keys.decode("ascii", "replace") or _HUNG_UP
 
 
 def show(
@@ -81,21 +121,24 @@ def show(
     """Show *source* until q is pressed, *count* readings are shown or its processes ended."""
     view = _View(sort, rows)
     console = Console(highlight=False)
+    latest: Snapshot | None = None
     taken = 0
-    with _keys(), Live(console=console, screen=True, auto_refresh=False) as live:
-        latest: Snapshot | None = None
+    with (
+        _keys() as keyboard,
+        _resizes() as resizes,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
         due = time.monotonic() + interval
         while not view.quit:
-            view.press(_pressed(due - time.monotonic()))
+            shown = source.total() if latest and view.accumulated else latest
+            live.update(view.render(shown, console.size.height), refresh=True)
+            for key in _pressed(keyboard, resizes, due - time.monotonic()):
+                view.press(key)
             if time.monotonic() >= due:
                 ended = source.processes_ended()
                 latest = source.read()
                 taken += 1
                 due = time.monotonic() + interval
-                if ended or taken == count:
-                    view.quit = True
-            if latest is not None:
-                shown = source.total() if view.accumulated else latest
-                live.update(view.render(shown, console.size.height), refresh=True)
+                view.quit = view.quit or ended or taken == count
     if latest is not None:
         console.print(text.report(source.total()))

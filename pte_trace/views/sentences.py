@@ -6,7 +6,7 @@ from rich.text import Text
 
 from pte_trace import plan
 from pte_trace.records import OMISSIONS, REASONS
-from pte_trace.snapshot import Snapshot
+from pte_trace.snapshot import Kernel, Snapshot
 
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 _REASONS = {
@@ -17,12 +17,12 @@ _REASONS = {
 }
 
 
+def kernel(which: Kernel) -> str:
+    return f"Linux {which.release}, mprotect optimization {_OPTIMIZATION[which.optimization]}"
+
+
 def heading(snapshot: Snapshot) -> Text:
-    kernel = snapshot.kernel
-    return Text(
-        f"Linux {kernel.release}, mprotect optimization {_OPTIMIZATION[kernel.optimization]}; "
-        f"{snapshot.duration_s:.3f} s traced"
-    )
+    return Text(f"{kernel(snapshot.kernel)}; {snapshot.duration_s:.3f} s traced")
 
 
 def summary(snapshot: Snapshot) -> Text:
@@ -66,7 +66,7 @@ def _saved(snapshot: Snapshot) -> str:
     if not made:
         return f"No PTE{of_inspected} was made writable by a protection change."
     who = "Protection changes" if snapshot.kernel.optimization is False else "The optimization"
-    said = f"{who} made {_several(made, 'PTE')}{of_inspected} writable at once"
+    said = f"{who} made {several(made, 'PTE')}{of_inspected} writable at once"
     cost, saved = snapshot.reuse_cost, snapshot.seconds_saved(counts)
     if cost is None or saved is None:
         return f"{said}."
@@ -80,7 +80,7 @@ def _remaining(snapshot: Snapshot) -> str:
     avoidable = snapshot.totals.avoidable
     if not avoidable:
         return "No avoidable fault remained."
-    said = f"{_several(avoidable, 'avoidable fault')} remained"
+    said = f"{several(avoidable, 'avoidable fault')} remained"
     if snapshot.kernel.optimization is False:
         return f"{said}: this kernel lacks the optimization."
     why = _why(snapshot)
@@ -93,7 +93,7 @@ def _why(snapshot: Snapshot) -> str:
     left = sorted(((number, _REASONS[name]) for number, name in numbers if number), reverse=True)
     if len(left) == 1 and left[0][0] >= snapshot.totals.avoidable:
         return left[0][1]
-    return ", ".join(f"{reason} ({_several(number, 'PTE')})" for number, reason in left)
+    return ", ".join(f"{reason} ({several(number, 'PTE')})" for number, reason in left)
 
 
 def _omitted(snapshot: Snapshot) -> dict[str, int]:
@@ -107,18 +107,18 @@ def _not_looked_at(snapshot: Snapshot) -> list[str]:
         lines.append("PTEs made writable and left read-only are not known (--inspect none).")
     if omitted["limit"]:
         lines.append(
-            f"Not inspected (--inspect): {_several(omitted['limit'], 'changed PTE')},"
+            f"Not inspected (--inspect): {several(omitted['limit'], 'changed PTE')},"
             " in neither WRITABLE nor READONLY."
         )
     if omitted["huge"]:
         lines.append(
             f"In huge pages, where there is none to inspect:"
-            f" {_several(omitted['huge'], 'changed PTE')}."
+            f" {several(omitted['huge'], 'changed PTE')}."
         )
     if snapshot.effort.costs > 1:
         lines.append(f"One of {snapshot.effort.costs:,} write faults was timed (--costs).")
     return lines
 
 
-def _several(number: int, noun: str) -> str:
+def several(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -15,7 +15,6 @@ import pytest
 
 from pte_trace import behavior
 from pte_trace.filters import Filters
-from pte_trace.records import TRACING
 from pte_trace.session import Session
 from pte_trace.views.document import document
 
@@ -95,13 +94,10 @@ def run(session: Session) -> Run:
 
     def run(name: str, *arguments: object) -> Traced:
         session.read()
-        session.driver.follow(os.getpid(), TRACING["never"])
-        try:
+        with session.following():
             process = subprocess.Popen(
                 [WORKLOADS / name, *map(str, arguments)], stdout=subprocess.PIPE, text=True
             )
-        finally:
-            session.driver.unfollow(os.getpid())
         output, _ = process.communicate(timeout=120)
         return Traced(process.returncode, output.splitlines(), document(session.read()))
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import GUEST, WORKLOADS, Finished
+from tests.terminal import Terminal
+
+PAGE = 4096
 
 Command = Callable[..., Finished]
 
@@ -104,6 +108,62 @@ def test_top_stops_when_its_process_is_gone(pte_trace: Command) -> None:
         process.kill()
     assert tracer.wait(timeout=60) == 0
     tracer.stdout.close()
+
+
+@pytest.mark.once
+def test_top_on_a_terminal_shows_what_happens_and_leaves_it_as_it_was() -> None:
+    with Terminal([sys.executable, "-m", "pte_trace", "top", "-i", "0.5"], 200) as terminal:
+        shown = terminal.wait(lambda shown: any("python" in line for line in shown[2:]))
+        assert "RANGE" in shown[1]
+        terminal.press("a")
+        terminal.wait(lambda shown: any("since the start" in line for line in shown))
+        terminal.resize(40, 10)
+        terminal.wait(lambda shown: "FAULTS" in shown[1] and "RANGE" not in shown[1])
+        terminal.press("q")
+        assert terminal.ended() == 0
+        assert terminal.as_before()
+
+
+@pytest.mark.once
+def test_a_process_that_ends_while_the_programs_are_made_is_told(pte_trace: Command) -> None:
+    with subprocess.Popen(["true"]) as process:
+        # Not waited for: there is such a process, but it has ended.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        done = pte_trace("top", "-p", process.pid)
+    assert done.status == 1
+    assert done.stderr.startswith(f"pte-trace: Process {process.pid} ended before its tracing")
+
+
+SPLITS = """
+import ctypes, mmap
+page, pages = 4096, 9
+memory = mmap.mmap(-1, page * pages, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+for at in range(pages): memory[at * page] = 1
+mprotect = ctypes.CDLL(None).mprotect
+mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+assert mprotect(address + 3 * page, 3 * page, mmap.PROT_READ) == 0
+memory.madvise(mmap.MADV_DONTNEED)
+memory[0] = memory[8 * page] = 1
+print(hex(address))
+"""
+
+
+@pytest.mark.once
+def test_split_shows_each_vma(pte_trace: Command, tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    script = "exec " + shlex.join([sys.executable, "-c", SPLITS])
+    done = pte_trace("run", "--split", "--format", "csv", "-o", path, "--", "sh", "-c", script)
+
+    assert done.status == 0, done.stderr
+    start = int(done.stdout, 16)
+    found = {}
+    for row in csv.DictReader(io.StringIO(path.read_text())):
+        first, last = ((int(row[end], 16) - start) // PAGE for end in ("start", "end"))
+        if 0 <= first < last <= 9:
+            found[first, last] = (row["write_faults_other"], row["protection_changes_mprotect"])
+    assert found == {(0, 9): ("9", "0"), (0, 3): ("1", "0"), (3, 6): ("0", "1"), (6, 9): ("1", "0")}
 
 
 @pytest.mark.once

@@ -55,7 +55,7 @@ def test_each_mapping_counts_its_own_faults(run: Run, tmp_path: Path) -> None:
     assert pages == {count: count for count in pages}
 
 
-def test_split_shows_what_mprotect_split(run: Run) -> None:
+def test_what_mprotect_changed_and_changed_back_is_one_row(run: Run) -> None:
     traced = run("toggle", 23)
 
     row = traced.measured

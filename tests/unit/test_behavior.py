@@ -24,7 +24,7 @@ def test_the_answer_does_not_change_from_one_time_to_the_next() -> None:
 
 def test_no_child_and_no_open_file_is_left() -> None:
     before = open_files()
-    behavior.observe().optimization
+    behavior.observe()
     assert open_files() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -210,9 +210,7 @@ def test_an_empty_filter_is_none(option: str, name: str) -> None:
     assert f"{name} cannot be empty." in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments", [["doctor", "--json"], ["doctor"], ["--help"], ["lab", "list"]]
-)
+@pytest.mark.parametrize("arguments", [["doctor"], ["--help"]])
 def test_a_full_disk_is_told_without_a_traceback(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -229,15 +227,12 @@ def test_a_full_disk_is_told_without_a_traceback(arguments: list[str]) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "arguments", [["doctor", "--json"], ["doctor"], ["--help"], ["lab", "list"]]
-)
-def test_a_reader_that_is_gone_ends_it_silently(arguments: list[str]) -> None:
+def test_a_reader_that_is_gone_ends_it_silently() -> None:
     receiver, sender = os.pipe()
     os.close(receiver)
     with os.fdopen(sender, "w") as pipe:
         done = subprocess.run(
-            [sys.executable, "-m", "pte_trace", *arguments],
+            [sys.executable, "-m", "pte_trace", "doctor"],
             stdout=pipe,
             stderr=subprocess.PIPE,
             text=True,
@@ -245,3 +240,8 @@ def test_a_reader_that_is_gone_ends_it_silently(arguments: list[str]) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+def test_closed_streams_are_no_reason_to_fail() -> None:
+    command = f"exec {sys.executable} -m pte_trace lab list <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0

@@ -84,7 +84,7 @@ def test_a_hook_that_is_done_without_has_its_line() -> None:
 
 def test_a_host_that_is_refused_has_facts_and_no_hooks() -> None:
     shown = page(host(machine="aarch64"))
-    assert shown.startswith("This kernel cannot be traced.")
+    assert shown.startswith("This host cannot be traced as things are.")
     assert "aarch64" in shown
     assert "ATTACHED TO" not in shown
 

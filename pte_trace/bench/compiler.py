@@ -1,0 +1,74 @@
+"""The benchmark program, compiled when it is first used: a timing must not contain Python."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from pte_trace import user_cache
+from pte_trace.errors import HostError
+
+SOURCE = "seed.c"
+_COMPILERS = ("cc", "gcc")
+_FLAGS = ("-O2", "-Wall")
+_MEND = "sudo apt install gcc libc6-dev"
+
+
+def program(directory: Path | None = None, path: str | None = None) -> Path:
+    """The compiled program, from the cache where it is there already.
+
+    *directory* is the cache, *path* where a compiler is looked for; by default the user's.
+    Raises HostError where there is no compiler, or it fails, or the cache cannot be written.
+    """
+    source = files("pte_trace.bench").joinpath(SOURCE).read_bytes()
+    key = hashlib.sha256(b"\0".join((source, *map(str.encode, _FLAGS)))).hexdigest()[:16]
+    directory = directory or user_cache.directory() / "bench"
+    compiled = directory / f"seed-{key}"
+    if not _trusted(compiled):
+        _compile(source, compiled, _compiler(path))
+    return compiled
+
+
+def _trusted(compiled: Path) -> bool:
+    """Whether nobody else made it: root may be running this from somebody's home."""
+    try:
+        status = compiled.stat()
+    except OSError:
+        return False
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+
+
+def _compiler(path: str | None) -> str:
+    for name in _COMPILERS:
+        if found := shutil.which(name, path=path):
+            return found
+    raise HostError("The benchmark is a C program, and there is no C compiler here.", _MEND)
+
+
+def _compile(source: bytes, target: Path, compiler: str) -> None:
+    """Into another file first: *target* appears whole or not at all."""
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as made:
+            result = Path(made) / "seed"
+            done = subprocess.run(
+                [compiler, *_FLAGS, "-x", "c", "-", "-o", result],
+                input=source,
+                capture_output=True,
+                check=False,
+            )
+            if done.returncode:
+                said = done.stderr.decode(errors="replace").strip()
+                raise HostError(f"The benchmark could not be compiled: {said}", _MEND)
+            result.chmod(0o755)
+            result.replace(target)
+    except OSError as error:
+        raise HostError(
+            f"The benchmark could not be put into {target.parent}: {error.strerror}.",
+            "Set XDG_CACHE_HOME to a directory you may write.",
+        ) from error

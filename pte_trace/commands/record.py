@@ -1,0 +1,233 @@
+"""`pte-trace record`: intervals to a file, as they come."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from pte_trace.commands import child, options
+from pte_trace.errors import UsageError
+from pte_trace.session import Session
+from pte_trace.views import diagnosis, write
+from pte_trace.views.sentences import several
+
+if TYPE_CHECKING:
+    from pte_trace.recording.layout import Interval
+    from pte_trace.recording.metadata import Metadata
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Recorder(Protocol):
+    """Where the intervals go."""
+
+    def add(self, interval: Interval) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "-o",
+    "--output",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The recording: FILE.parquet, .csv or .jsonl.",
+)
+@click.option(
+    "-i",
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    callback=options.seconds,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between two readings.",
+)
+@click.option(
+    "-r",
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run the command so often; `compare` then knows its spread.",
+)
+@options.tracing(output=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def record(
+    request: options.Request,
+    target: Path,
+    interval: float,
+    repeat: int,
+    command: tuple[str, ...],
+) -> None:
+    """Record what happens, interval by interval, until COMMAND ends, or Ctrl-C.
+
+    Without COMMAND the whole machine is recorded, or what the filters let through. FILE.parquet
+    is what `report`, `compare`, `top --replay` and pte_trace.load() read; killed at any moment,
+    it holds what was recorded up to the last interval. FILE.jsonl has a line of metadata and one
+    JSON document for each interval, FILE.csv a line for each interval and mapping. The exit
+    status is COMMAND's own; of several runs, of the last that failed.
+
+    \b
+    Examples:
+      sudo pte-trace record -o faults.parquet -- ./program
+      sudo pte-trace record -o faults.parquet -r 5 -- ./program
+      sudo pte-trace record -o machine.parquet -i 10
+      sudo pte-trace record -o one.jsonl -p 1234
+    """
+    if repeat > 1 and not command:
+        raise UsageError("There is no command to repeat.", "Give it after --, or leave out -r.")
+    make = _recorder(target)
+    if command:
+        request = replace(request, filters=replace(request.filters, children=True))
+    with request.session(keep=False) as session:
+        recorder = make(target, _metadata(session, request, interval, command))
+        recording = _Recording(session, recorder, interval)
+        session.start()
+        status = recording.of_command(command, repeat) if command else recording.until_ended()
+    with write.working(f"Writing {target}"):
+        recorder.finish()
+    click.echo(f"{target}: {recording}.", err=True)
+    click.get_current_context().exit(status)
+
+
+def _recorder(path: Path) -> Callable[[Path, Metadata], Recorder]:
+    """What writes the format that *path* asks for. Raises UsageError."""
+    from pte_trace.recording.writing import Recorder as Parquet
+    from pte_trace.views.lines import CsvLines, JsonLines
+
+    kinds: dict[str, Callable[[Path, Metadata], Recorder]] = {
+        ".parquet": Parquet,
+        ".csv": CsvLines,
+        ".jsonl": JsonLines,
+    }
+    if path.suffix not in kinds:
+        raise UsageError(
+            f"{path} has none of the endings of a recording.",
+            "Give -o a name that ends in .parquet, .csv or .jsonl.",
+        )
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise options.not_writable(path, error) from error
+    return kinds[path.suffix]
+
+
+def _metadata(
+    session: Session, request: options.Request, interval: float, command: tuple[str, ...]
+) -> Metadata:
+    from pte_trace.recording.metadata import Metadata
+
+    filters = request.filters
+    return Metadata(
+        started=datetime.now(UTC),
+        pte_trace=version("pte-trace"),
+        kernel=session.kernel,
+        hooks=session.plan.attachments,
+        effort=session.effort,
+        interval_s=interval,
+        command=command,
+        split=request.split,
+        options={
+            "pids": list(filters.pids),
+            "comm": filters.comm,
+            "cgroup": filters.cgroup and str(filters.cgroup),
+            "max_vmas": request.max_vmas,
+            "attach": request.attach,
+        },
+        facts=_facts(session),
+    )
+
+
+def _facts(session: Session) -> dict[str, Any]:
+    found = diagnosis.document(session.facts, session.plan, session.kernel.optimization)
+    return {**found["facts"], "functions": found["functions"]}
+
+
+class _Recording:
+    """Intervals taken from a session, and what is to be said of them in the end."""
+
+    def __init__(self, session: Session, recorder: Recorder, interval: float) -> None:
+        self._session = session
+        self._recorder = recorder
+        self._interval = interval
+        self._number = 0
+        self._seconds = 0.0
+        self._faults = 0
+
+    def of_command(self, command: tuple[str, ...], repeat: int) -> int:
+        """Record that many runs; the status of the last one that failed, else 0."""
+        status = 0
+        for run in range(1, repeat + 1):
+            started = child.start(command, self._session)
+            with child.signals_reach(started):
+                for wait in self._pauses():
+                    try:
+                        returncode = started.wait(wait)
+                        break
+                    except subprocess.TimeoutExpired:
+                        self._take(run)
+            self._take(run)
+            status = child.status(returncode) or status
+        return status
+
+    def until_ended(self) -> int:
+        """Record until a signal comes or the processes asked for have ended."""
+        with _signals_end() as stopped:
+            for wait in self._pauses():
+                ended = stopped.wait(wait) or self._session.processes_ended()
+                self._take(1)
+                if ended:
+                    break
+        return 0
+
+    def _pauses(self) -> Iterator[float]:
+        """Seconds to wait, so that readings keep their rhythm."""
+        due = time.monotonic()
+        while True:
+            due = max(due + self._interval, time.monotonic())
+            yield due - time.monotonic()
+
+    def _take(self, run: int) -> None:
+        from pte_trace.recording.layout import Interval
+
+        snapshot = self._session.read()
+        self._recorder.add(Interval(datetime.now(UTC), run, snapshot))
+        self._number += 1
+        self._seconds += snapshot.duration_s
+        self._faults += sum(snapshot.totals.write_faults)
+
+    def __str__(self) -> str:
+        return (
+            f"{several(self._number, 'interval')}, {self._seconds:.3f} s,"
+            f" {several(self._faults, 'write fault')}"
+        )
+
+
+@contextmanager
+def _signals_end() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and the signals to end set, instead of ending this process."""
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda number, frame: stopped.set()) for number in _ENDING
+    }
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

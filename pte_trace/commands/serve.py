@@ -1,0 +1,93 @@
+"""`pte-trace serve`: the counts as Prometheus metrics."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from pte_trace.commands import options
+from pte_trace.exporter import labels, listen
+from pte_trace.exporter.app import Exporter
+from pte_trace.exporter.groups import Groups
+from pte_trace.exporter.reader import Reader
+from pte_trace.exporter.server import Server
+
+
+@click.command()
+@options.tracing(output=False, split=False)
+@click.option(
+    "--listen",
+    "addresses",
+    multiple=True,
+    metavar="ADDRESS",
+    help="HOST:PORT, [IPV6]:PORT, :PORT for all addresses, or unix:PATH; may be repeated."
+    f"  [default: {listen.DEFAULT}, or the sockets that systemd passes]",
+)
+@click.option(
+    "--web-config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="TLS and passwords, in the exporter-toolkit's format; read again when it changes.",
+)
+@click.option(
+    "--top-mappings",
+    type=click.IntRange(min=0, max=10_000),
+    default=200,
+    show_default=True,
+    metavar="N",
+    help='Groups of series, one per process name and mapping; the rest is mapping="other".',
+)
+@click.option(
+    "--label",
+    "given_labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Put this label on each series; may be repeated.",
+)
+@click.option("--by-pid", is_flag=True, help="Groups by process too, with a label `pid`.")
+def serve(
+    request: options.Request,
+    addresses: tuple[str, ...],
+    web_config: Path | None,
+    top_mappings: int,
+    given_labels: tuple[str, ...],
+    by_pid: bool,
+) -> None:
+    """Serve the counts to Prometheus, and a page for a browser.
+
+    `/metrics` has counters by process name, kind and name of the mapping, which never fall
+    while it runs; `/` shows them to a person; `/-/healthy` and `/-/ready` are for a service
+    manager. Only this machine can connect unless --listen says otherwise. It runs until
+    SIGTERM or Ctrl-C. Exit status 2 for a bad address, label or web configuration, 3 where it
+    cannot listen or this host cannot be traced.
+
+    \b
+    Examples:
+      sudo pte-trace serve
+      sudo pte-trace serve --listen :9818 --web-config web.yml
+      sudo pte-trace serve -c postgres --label team=storage
+    """
+    constant = labels.parse(given_labels)
+    passed = listen.passed_sockets(os.environ)
+    if not addresses and not passed:
+        addresses = (listen.DEFAULT,)
+    with listen.listening(addresses, passed) as listeners:
+        server = Server(listeners, web_config, _say)
+        with request.session(keep=False) as session:
+            session.start()
+            with (
+                Reader(session, Groups(top_mappings, by_pid=by_pid), _say) as reader,
+                closing(Exporter(reader, constant, version("pte-trace"))) as exporter,
+            ):
+                for listener in listeners:
+                    _say(f"Listening on {listen.url(listener, tls=server.tls)}")
+                server.run(exporter)
+
+
+def _say(sentence: str) -> None:
+    print(f"pte-trace: {sentence}", file=sys.stderr, flush=True)

@@ -1,0 +1,1 @@
+"""The Prometheus exporter: snapshots in, bounded series of counters out, over HTTP."""

@@ -1,0 +1,146 @@
+"""The sockets to listen on: addresses that were asked for, and what systemd hands over."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pte_trace.errors import HostError, UsageError
+
+DEFAULT = "127.0.0.1:9818"
+
+_FIRST_PASSED_FD = 3
+_FORMS = f"Give HOST:PORT as {DEFAULT} or [::1]:9818, or unix:PATH."
+_HIGHEST_PORT = 65535
+
+
+def open_sockets(addresses: Iterable[str]) -> list[socket.socket]:
+    """Bound sockets for *addresses*; a name that has several addresses gets several.
+
+    Raises UsageError for what is no address, HostError where it cannot be listened on.
+    """
+    opened: list[socket.socket] = []
+    try:
+        for address in addresses:
+            unix = address.removeprefix("unix:")
+            opened += [_unix(unix)] if unix != address else _tcp(address)
+    except BaseException:
+        _close(opened)
+        raise
+    return opened
+
+
+def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """The sockets of systemd's socket activation, see sd_listen_fds(3). Takes them once."""
+    count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return []
+    passed = []
+    for fd in range(_FIRST_PASSED_FD, _FIRST_PASSED_FD + int(count)):
+        os.set_inheritable(fd, False)
+        passed.append(socket.socket(fileno=fd))
+    return passed
+
+
+@contextmanager
+def listening(
+    addresses: Iterable[str], passed: Iterable[socket.socket]
+) -> Iterator[tuple[socket.socket, ...]]:
+    """*addresses* opened, and *passed*; closed at the end, the files of Unix sockets removed.
+
+    Raises what `open_sockets` does.
+    """
+    opened = open_sockets(addresses)
+    try:
+        yield (*passed, *opened)
+    finally:
+        for each in opened:
+            if each.family == socket.AF_UNIX:
+                Path(each.getsockname()).unlink(missing_ok=True)
+        _close(opened)
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+def url(listener: socket.socket, *, tls: bool) -> str:
+    """Where a person finds it."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if listener.family == socket.AF_INET6 else host
+    return f"{'https' if tls else 'http'}://{shown}:{port}/"
+
+
+def _tcp(address: str) -> list[socket.socket]:
+    host, colon, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        not colon
+        or not port.isdecimal()
+        or int(port) > _HIGHEST_PORT
+        or (":" in host and not bracketed)
+    ):
+        raise UsageError(f"{address} is not an address to listen on.", _FORMS)
+    host = host[1:-1] if bracketed else host
+    try:
+        found = socket.getaddrinfo(
+            host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"There is no host {host}.", _FORMS) from error
+    opened: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, where in found:
+            opened.append(socket.socket(family, kind, protocol))
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            opened[-1].bind(where)
+            opened[-1].listen()
+    except OSError as error:
+        _close(opened)
+        raise _refused(address, error) from error
+    return opened
+
+
+def _unix(path: str) -> socket.socket:
+    if not path:
+        raise UsageError("unix: names no path to listen on.", _FORMS)
+    opened = socket.socket(socket.AF_UNIX)
+    try:
+        _remove_stale(path)
+        opened.bind(path)
+        opened.listen()
+    except OSError as error:
+        opened.close()
+        raise _refused(f"unix:{path}", error) from error
+    return opened
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket that an exporter left behind which was killed."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX) as trial:
+        try:
+            trial.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+
+
+def _refused(address: str, error: OSError) -> HostError:
+    return HostError(
+        f"{address} cannot be listened on: {(error.strerror or str(error)).lower()}.",
+        "Give another with --listen; `ss -ltnp` and `ss -lxnp` show who listens where.",
+    )

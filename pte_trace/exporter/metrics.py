@@ -1,0 +1,240 @@
+"""The state as Prometheus metrics. Names and labels are a contract: dashboards rest on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from pte_trace.exporter.groups import Group
+from pte_trace.exporter.state import State
+from pte_trace.plan import HOOKS
+from pte_trace.records import BUCKETS, CAUSES, OMISSIONS, OUTCOMES, REASONS, Counts, Histogram
+
+Labels = Mapping[str, str]
+
+# By powers of two where faults end that touch memory only, wider above.
+_BOUNDS = (8, 9, 10, 11, 12, 13, 15, 17, 20, 24, 28)
+# Durations are whole nanoseconds, and log2[n] counts those below 2^(n+1).
+_LE = tuple((bound, str((2**bound - 1) / 1e9)) for bound in _BOUNDS)
+assert _BOUNDS[-1] < BUCKETS
+
+RESERVED_LABELS = frozenset(
+    {
+        *("comm", "kind", "mapping", "pid", "cause", "reason", "outcome", "le", "omission"),
+        *("release", "optimization", "hook", "attached", "how", "map", "version", "quantile"),
+        *("job", "instance"),
+    }
+)
+_OPTIMIZATION = {True: "true", False: "false", None: "unknown"}
+
+
+class StateCollector(Collector):
+    """The metrics of one state; *constant* labels are on each series."""
+
+    def __init__(self, state: State, constant: Labels, version: str) -> None:
+        self._state = state
+        self._constant = dict(constant)
+        self._version = version
+
+    def collect(self) -> Iterator[Metric]:
+        groups = [
+            (self._group_labels(group), counts) for group, counts in self._state.groups.items()
+        ]
+        yield _by(groups, "write_faults", _WRITE_FAULTS, "outcome", OUTCOMES)
+        yield _by(groups, "protection_changes", _CHANGES, "cause", CAUSES, "changes")
+        yield _by(groups, "ptes_changed", _PTES_CHANGED, "cause", CAUSES)
+        if self._state.snapshot.effort.inspects:
+            yield _by(groups, "ptes_made_writable", _WRITABLE, "cause", CAUSES, "made_writable")
+            yield _by(groups, "ptes_left_readonly", _READONLY, "reason", REASONS, "left_readonly")
+            yield _inspected(groups)
+        if self._state.snapshot.effort.times:
+            yield _fault_duration(groups)
+        yield from self._machine()
+        yield from self._process()
+
+    def _group_labels(self, group: Group) -> dict[str, str]:
+        labels = {
+            **self._constant,
+            "comm": group.comm,
+            "kind": group.kind,
+            "mapping": group.mapping,
+        }
+        if group.pid:
+            labels["pid"] = group.pid
+        return labels
+
+    def _machine(self) -> Iterator[Metric]:
+        state, health = self._state, self._state.snapshot.health
+        kernel = state.snapshot.kernel
+        yield self._gauge(
+            "kernel_info",
+            "The running kernel; optimization: whether mprotect() maps pages writable at once.",
+            1,
+            release=kernel.release,
+            optimization=_OPTIMIZATION[kernel.optimization],
+        )
+        yield self._gauge("build_info", "The version of pte-trace.", 1, version=self._version)
+        yield self._hooks()
+        cost = state.snapshot.reuse_cost
+        if cost is not None:
+            yield self._gauge(
+                "wp_reuse_cost_seconds",
+                "Mean time of a wp_reuse fault: what the estimate of time saved rests on.",
+                cost.nanoseconds / 1e9,
+            )
+        if state.snapshot.effort.inspects:
+            omitted = CounterMetricFamily(
+                "pte_trace_ptes_not_inspected",
+                "PTEs changed in a call that asked for writable ones, but not looked at.",
+            )
+            for name, number in zip(OMISSIONS, state.snapshot.totals.not_inspected, strict=True):
+                self._add(omitted, "_total", number, omission=name)
+            yield omitted
+        yield self._gauge(
+            "map_entries",
+            "Entries found at the last reading in the kernel's table of VMAs.",
+            health.entries,
+            map="records",
+        )
+        yield self._gauge(
+            "map_capacity",
+            "Room for entries in the kernel's table of VMAs.",
+            health.capacity,
+            map="records",
+        )
+        yield self._counter(
+            "map_full",
+            "Events that found no room for their VMA; they are counted under [not attributed].",
+            health.map_full,
+        )
+        yield self._counter(
+            "missed_runs", "Runs of our BPF programs that the kernel skipped.", health.missed_runs
+        )
+        if health.probe_seconds is not None:
+            yield self._counter(
+                "probe_seconds",
+                "Time spent in our BPF programs (needs sysctl kernel.bpf_stats_enabled).",
+                health.probe_seconds,
+            )
+        yield self._gauge(
+            "series_groups",
+            "Groups of series, one per comm, kind and mapping.",
+            len(state.groups) - 1,
+        )
+        yield self._gauge(
+            "series_groups_limit", "The most groups there can be (--top-mappings).", state.limit
+        )
+        yield self._counter(
+            "series_folded",
+            'Groups added up under mapping="other" instead, counted at each reading.',
+            state.folded,
+        )
+        yield self._counter("readings", "Readings of the kernel's tables.", state.readings)
+        yield self._counter(
+            "reading_seconds", "Time the readings took in this process.", state.reading_s
+        )
+        yield self._counter("scrape_errors", "Readings that failed.", state.errors)
+
+    def _hooks(self) -> Metric:
+        attachments = self._state.snapshot.hooks
+        family = GaugeMetricFamily(
+            "pte_trace_hook_attached",
+            "1 where a hook is attached, and to which function; 0 where it is not.",
+        )
+        for hook in HOOKS:
+            attachment = attachments.get(hook.name)
+            self._add(
+                family,
+                "",
+                int(attachment is not None),
+                hook=hook.name,
+                attached=attachment.function if attachment else "",
+                how=attachment.how.value if attachment else "",
+            )
+        return family
+
+    def _process(self) -> Iterator[Metric]:
+        """This process's own CPU, memory and files, under their usual names."""
+        for family in ProcessCollector(registry=CollectorRegistry()).collect():
+            family.samples = [
+                sample._replace(labels={**self._constant, **sample.labels})
+                for sample in family.samples
+            ]
+            yield family
+
+    def _add(self, family: Metric, suffix: str, value: float, **labels: str) -> None:
+        family.add_sample(family.name + suffix, {**self._constant, **labels}, value)
+
+    def _gauge(self, name: str, said: str, value: float, **labels: str) -> Metric:
+        family = GaugeMetricFamily(f"pte_trace_{name}", said)
+        self._add(family, "", value, **labels)
+        return family
+
+    def _counter(self, name: str, said: str, value: float) -> Metric:
+        family = CounterMetricFamily(f"pte_trace_{name}", said)
+        self._add(family, "_total", value)
+        return family
+
+
+_WRITE_FAULTS = "Completed write faults: calls of handle_mm_fault() with FAULT_FLAG_WRITE."
+_CHANGES = "Calls of change_protection()."
+_PTES_CHANGED = "PTEs that change_protection() processed, by its own return value."
+_WRITABLE = "PTEs that the optimization mapped writable at once: at most one fault avoided each."
+_READONLY = "PTEs left read-only by a change that asked for writable ones."
+_INSPECTED = "PTEs looked at after a change that asked for writable ones."
+_DURATION = "Time inside handle_mm_fault() of the write faults that were timed."
+
+_Groups = list[tuple[dict[str, str], Counts]]
+
+
+def _by(
+    groups: _Groups,
+    name: str,
+    said: str,
+    label: str,
+    values: tuple[str, ...],
+    attribute: str | None = None,
+) -> Metric:
+    """A counter for each group and each value of *label*; all of them, so that none begins late."""
+    family = CounterMetricFamily(f"pte_trace_{name}", said)
+    sample_name = family.name + "_total"
+    for labels, counts in groups:
+        numbers: tuple[int, ...] = getattr(counts, attribute or name)
+        for value, number in zip(values, numbers, strict=True):
+            family.add_sample(sample_name, {**labels, label: value}, number)
+    return family
+
+
+def _inspected(groups: _Groups) -> Metric:
+    family = CounterMetricFamily("pte_trace_ptes_inspected", _INSPECTED)
+    for labels, counts in groups:
+        family.add_sample(family.name + "_total", labels, counts.inspected)
+    return family
+
+
+def _fault_duration(groups: _Groups) -> Metric:
+    """Only for outcomes that were timed: an empty histogram would be thirteen series of zeros."""
+    family = HistogramMetricFamily("pte_trace_fault_duration_seconds", _DURATION)
+    for labels, counts in groups:
+        for outcome, cost in zip(OUTCOMES, counts.costs, strict=True):
+            if cost.count:
+                _add_histogram(family, {**labels, "outcome": outcome}, cost)
+    return family
+
+
+def _add_histogram(family: Metric, labels: dict[str, str], cost: Histogram) -> None:
+    below = tuple(accumulate(cost.log2, initial=0))
+    for bound, le in _LE:
+        family.add_sample(family.name + "_bucket", {**labels, "le": le}, below[bound])
+    family.add_sample(family.name + "_bucket", {**labels, "le": "+Inf"}, below[-1])
+    family.add_sample(family.name + "_sum", labels, cost.sum / 1e9)
+    family.add_sample(family.name + "_count", labels, below[-1])

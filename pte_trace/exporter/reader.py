@@ -1,0 +1,124 @@
+"""Reads the source regularly, so that the kernel's maps never fill between two scrapes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol
+
+from pte_trace.errors import PteTraceError
+from pte_trace.exporter.groups import Groups
+from pte_trace.exporter.state import State
+from pte_trace.records import UNMEASURED
+from pte_trace.snapshot import Snapshot, mean_reuse_cost
+
+INTERVAL_S = 5.0
+FRESH_S = 0.5
+
+
+class Source(Protocol):
+    """Where snapshots come from: a session."""
+
+    def read(self) -> Snapshot:
+        """The snapshot of the interval since the last call."""
+
+
+class Reader:
+    """Adds up readings, from entering to leaving: every INTERVAL_S, and when a scrape asks.
+
+    Many scrapes at once are one reading. A reading that fails is counted and said; the state
+    stays what it was, until one succeeds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        groups: Groups,
+        say: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._groups = groups
+        self._say = say
+        self._now = now
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._regularly, name="readings", daemon=True)
+        self._readings = self._errors = 0
+        self._reading_s = self._duration_s = 0.0
+        self._failed: str | None = None
+        self._read_at = -FRESH_S
+
+    def __enter__(self) -> Reader:
+        """Read once, so that there is a state. Raises what the source raises."""
+        self._read_at = self._now()
+        self._state = self._read()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the last reading succeeded."""
+        return self._failed is None
+
+    def state(self) -> State:
+        """All counted so far, FRESH_S old at most. Safe to call from any thread."""
+        with self._lock:
+            if self._now() - self._read_at >= FRESH_S:
+                self._try_to_read()
+            return self._state
+
+    def _regularly(self) -> None:
+        while not self._stopping.wait(INTERVAL_S):
+            self.state()
+
+    def _try_to_read(self) -> None:
+        self._read_at = self._now()
+        try:
+            self._state = self._read()
+        except PteTraceError as error:
+            self._errors += 1
+            self._state = replace(self._state, errors=self._errors)
+            if self._failed != error.what:
+                self._say(error.what)
+            self._failed = error.what
+        else:
+            self._failed = None
+
+    def _read(self) -> State:
+        begun = self._now()
+        interval = self._source.read()
+        self._groups.add(interval.vmas)
+        self._readings += 1
+        self._duration_s += interval.duration_s
+        self._reading_s += self._now() - begun
+        totals = self._groups.totals
+        cost = mean_reuse_cost(totals.reuse_cost, UNMEASURED) or interval.reuse_cost
+        return State(
+            snapshot=replace(
+                interval,
+                duration_s=self._duration_s,
+                totals=totals,
+                processes=(),
+                vmas=(),
+                reuse_cost=cost,
+            ),
+            groups=self._groups.counts,
+            limit=self._groups.limit,
+            folded=self._groups.folded,
+            readings=self._readings,
+            errors=self._errors,
+            reading_s=self._reading_s,
+        )

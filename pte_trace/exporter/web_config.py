@@ -1,0 +1,195 @@
+"""--web-config: TLS, client certificates and passwords, in the exporter-toolkit's format.
+
+https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What
+Python's ssl module cannot do is refused, not ignored.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pte_trace.errors import UsageError
+
+_VERSIONS = {
+    "TLS12": ssl.TLSVersion.TLSv1_2,
+    "TLS13": ssl.TLSVersion.TLSv1_3,
+}
+_CLIENT_AUTH = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
+_HEADERS = {
+    "Content-Security-Policy",
+    "Strict-Transport-Security",
+    "X-Content-Type-Options",
+    "X-Frame-Options",
+    "X-XSS-Protection",
+}
+_TLS_KEYS = (
+    *("cert_file", "key_file", "client_auth_type", "client_ca_file"),
+    *("min_version", "max_version", "prefer_server_cipher_suites"),
+)
+_DOCUMENTED = "Its format is the exporter-toolkit's: tls_server_config, basic_auth_users."
+
+
+@dataclass(frozen=True)
+class WebConfig:
+    """How to serve. ``users``: bcrypt hashes by name; without any, no password is asked for.
+
+    ``files``: what it was read from.
+    """
+
+    tls: ssl.SSLContext | None = None
+    http2: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, bytes] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+
+def load(path: Path) -> WebConfig:
+    """Read *path* and the files it names, which are relative to it. Raises UsageError."""
+    return _Reading(path).config()
+
+
+class _Reading:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = [path]
+
+    def config(self) -> WebConfig:
+        try:
+            text = self._path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise self._unreadable(self._path, error) from error
+        try:
+            document = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}" if mark else ""
+            raise self._wrong(f"is not YAML{where}") from error
+        settings = self._mapping(
+            "the file", document, ("tls_server_config", "http_server_config", "basic_auth_users")
+        )
+        http = self._mapping(
+            "http_server_config", settings.get("http_server_config"), ("http2", "headers")
+        )
+        return WebConfig(
+            tls=self._tls(settings.get("tls_server_config")),
+            http2=self._switch("http2", http.get("http2", True)),
+            headers=self._strings("headers", http.get("headers"), sorted(_HEADERS)),
+            users=self._users(settings.get("basic_auth_users")),
+            files=tuple(self._files),
+        )
+
+    def _tls(self, given: Any) -> ssl.SSLContext | None:
+        settings = self._mapping("tls_server_config", given, _TLS_KEYS)
+        if not settings:
+            return None
+        for name in ("cert_file", "key_file"):
+            if not settings.get(name):
+                raise self._wrong(f"has a tls_server_config without {name}")
+        self._switch("prefer_server_cipher_suites", settings.get("prefer_server_cipher_suites"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = self._choice(settings, "min_version", "TLS12", _VERSIONS)
+        context.maximum_version = self._choice(settings, "max_version", "TLS13", _VERSIONS)
+        self._load_pair(
+            context, self._file(settings["cert_file"]), self._file(settings["key_file"])
+        )
+        self._demand_client(context, settings)
+        return context
+
+    def _load_pair(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+        for path in (certificate, key):
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise self._unreadable(path, error) from error
+        try:
+            context.load_cert_chain(certificate, key, password=self._no_password)
+        except ssl.SSLError as error:
+            raise self._wrong(
+                f"names a certificate {certificate} and a key {key} that are not a pair in PEM"
+            ) from error
+
+    def _no_password(self) -> str:
+        raise self._wrong("names a key that is encrypted, which nobody can enter here")
+
+    def _demand_client(self, context: ssl.SSLContext, settings: Mapping[str, Any]) -> None:
+        mode = self._choice(settings, "client_auth_type", "NoClientCert", _CLIENT_AUTH)
+        authority = settings.get("client_ca_file")
+        if mode is not ssl.CERT_NONE and not authority:
+            raise self._wrong("asks for client certificates, but names no client_ca_file")
+        if not authority:
+            return
+        path = self._file(authority)
+        try:
+            context.load_verify_locations(path)
+        except ssl.SSLError as error:
+            raise self._wrong(f"names a client_ca_file {path} without a certificate") from error
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        context.verify_mode = mode
+
+    def _users(self, given: Any) -> dict[str, bytes]:
+        users = self._strings("basic_auth_users", given)
+        for name, hashed in users.items():
+            if ":" in name:
+                raise self._wrong(f"has a user {name!r}; a name cannot have a colon")
+            if not _BCRYPT.fullmatch(hashed):
+                raise self._wrong(f"has no bcrypt hash for the user {name!r}")
+        return {name: hashed.encode() for name, hashed in users.items()}
+
+    def _file(self, name: Any) -> Path:
+        if not isinstance(name, str):
+            raise self._wrong(f"names a file {name!r}, which is no path")
+        path = self._path.parent / name
+        self._files.append(path)
+        return path
+
+    def _choice(self, settings: Mapping[str, Any], name: str, default: str, among: Any) -> Any:
+        value = settings.get(name) or default
+        if not isinstance(value, str) or value not in among:
+            raise self._wrong(f"has {name}: {value}; known here: {', '.join(among)}")
+        return among[value]
+
+    def _switch(self, name: str, value: Any) -> bool:
+        if not isinstance(value, bool | None):
+            raise self._wrong(f"has {name}: {value}, which is neither true nor false")
+        return bool(value)
+
+    def _strings(self, name: str, given: Any, known: list[str] | None = None) -> dict[str, str]:
+        found = self._mapping(name, given, known)
+        for key, value in found.items():
+            if not isinstance(key, str) or not isinstance(value, str) or "\n" in value:
+                raise self._wrong(f"has {name} {key!r}, which is not a line of text")
+        return found
+
+    def _mapping(
+        self, name: str, given: Any, known: tuple[str, ...] | list[str] | None
+    ) -> dict[str, Any]:
+        if given is None:
+            return {}
+        if not isinstance(given, dict):
+            raise self._wrong(f"has {name} that is not a mapping")
+        for key in given:
+            if known is not None and key not in known:
+                raise self._wrong(f"has {key!r}, unknown here; known: {', '.join(known)}")
+        return given
+
+    def _wrong(self, said: str) -> UsageError:
+        return UsageError(f"The web configuration {self._path} {said}.", _DOCUMENTED)
+
+    def _unreadable(self, path: Path, error: Exception) -> UsageError:
+        why = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+        return UsageError(
+            f"{path} cannot be read: {why}.", f"It is part of the web configuration {self._path}."
+        )

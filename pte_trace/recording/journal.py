@@ -1,0 +1,80 @@
+"""A recording while it is written: frames, each a whole interval with its checksum.
+
+A frame is a header (length of the payload, its length when unpacked, its CRC-32, the CRC-32 of
+these three) and the payload, packed with zstd: first the metadata, then the Arrow schema, then
+one record batch for each interval. A frame that the file ends in was being written when the
+recorder was killed; it is left out.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from pte_trace.errors import RecordingError
+from pte_trace.recording import layout
+from pte_trace.recording.metadata import Metadata, dumps
+
+MAGIC = b"pte-trace journal 1\n"
+_SIZES = struct.Struct("<III")
+_CHECK = struct.Struct("<I")
+_HEADER_SIZE = _SIZES.size + _CHECK.size
+
+
+class Writer:
+    """Appends intervals; each is handed to the kernel whole, and at once."""
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        """Raises OSError."""
+        self._codec = pa.Codec("zstd")
+        self._file = path.open("wb", buffering=0)
+        self._file.write(
+            MAGIC
+            + self._frame(dumps(metadata))
+            + self._frame(layout.SCHEMA.serialize().to_pybytes())
+        )
+
+    def write(self, interval: layout.Interval) -> None:
+        """Raises OSError."""
+        frame = memoryview(self._frame(layout.encode([interval]).serialize()))
+        while frame:
+            frame = frame[self._file.write(frame) :]
+
+    def _frame(self, payload: bytes | pa.Buffer) -> bytes:
+        packed: bytes = self._codec.compress(payload, asbytes=True)
+        sizes = _SIZES.pack(len(packed), len(payload), zlib.crc32(packed))
+        return sizes + _CHECK.pack(zlib.crc32(sizes)) + packed
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def frames(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    """The payloads of a journal after its MAGIC, up to the last whole one.
+
+    Raises RecordingError where a frame was damaged.
+    """
+    codec = pa.Codec("zstd")
+    while len(header := stream.read(_HEADER_SIZE)) == _HEADER_SIZE:
+        sizes = header[: _SIZES.size]
+        if _CHECK.pack(zlib.crc32(sizes)) != header[_SIZES.size :]:
+            raise _damaged(name)
+        length, unpacked, check = _SIZES.unpack(sizes)
+        packed = stream.read(length)
+        if len(packed) < length:
+            return
+        if zlib.crc32(packed) != check:
+            raise _damaged(name)
+        yield codec.decompress(packed, unpacked, asbytes=True)
+
+
+def _damaged(name: str) -> RecordingError:
+    return RecordingError(
+        f"{name} was damaged after it was written: a checksum does not fit.",
+        "Record again, or take an undamaged copy.",
+    )

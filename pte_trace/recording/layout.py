@@ -1,0 +1,251 @@
+"""Intervals as Arrow record batches: a row for each interval, its mappings a list in it.
+
+The fields are those of JSON's schema 1, with the cause where JSON has the sum over causes. Null
+is what was not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from pte_trace.effort import Effort
+from pte_trace.recording.metadata import Metadata
+from pte_trace.records import (
+    BUCKETS,
+    CAUSES,
+    OMISSIONS,
+    OUTCOMES,
+    REASONS,
+    UNMEASURED,
+    Counts,
+    Histogram,
+)
+from pte_trace.snapshot import Health, ReuseCost, Snapshot, VmaRow, processes_of
+
+# The groups of counts in the order of the fields of Counts, each with its names.
+GROUPS = {
+    "protection_changes": CAUSES,
+    "ptes_changed": CAUSES,
+    "ptes_made_writable": CAUSES,
+    "ptes_left_readonly": REASONS,
+    "ptes_not_inspected": OMISSIONS,
+    "write_faults": OUTCOMES,
+}
+INSPECTED = ("ptes_made_writable", "ptes_left_readonly")
+
+# ``log2[n]`` counts the faults that took 2^(first+n) ns up to twice that, from the first to the
+# last that is not 0.
+_COST = pa.struct(
+    [
+        ("count", pa.int64()),
+        ("sum", pa.int64()),
+        ("first", pa.int8()),
+        ("log2", pa.list_(pa.field("element", pa.int64(), nullable=False))),
+    ]
+)
+_COUNTS = [
+    *(
+        (group, pa.struct([(name, pa.int64()) for name in names]))
+        for group, names in GROUPS.items()
+    ),
+    ("fault_ns", pa.struct([(outcome, _COST) for outcome in OUTCOMES])),
+]
+_IDENTITY = [
+    ("pid", pa.int32()),
+    ("comm", pa.string()),
+    ("image", pa.uint64()),
+    ("start", pa.uint64()),
+    ("end", pa.uint64()),
+    ("perms", pa.string()),
+    ("kind", pa.string()),
+    ("name", pa.string()),
+]
+IDENTITY = tuple(name for name, _ in _IDENTITY)
+_VMA = pa.struct([*_IDENTITY, *_COUNTS])
+_TOTALS = pa.struct(_COUNTS)
+_HEALTH = pa.struct(
+    [("map_full", pa.int64()), ("missed_runs", pa.int64()), ("probe_seconds", pa.float64())]
+)
+_REUSE_COST = pa.struct([("nanoseconds", pa.float64()), ("source", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("time", pa.timestamp("us", "UTC")),
+        ("run", pa.int32()),
+        ("duration_s", pa.float64()),
+        ("health", _HEALTH),
+        ("reuse_cost", _REUSE_COST),
+        ("totals", _TOTALS),
+        ("vmas", pa.list_(_VMA)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What was counted until ``time`` (UTC) in the run of that number, counted from 1."""
+
+    time: datetime
+    run: int
+    snapshot: Snapshot
+
+
+def encode(intervals: Sequence[Interval]) -> pa.RecordBatch:
+    """One row for each of *intervals*."""
+    snapshots = [interval.snapshot for interval in intervals]
+    effort = snapshots[0].effort
+    lengths = [len(snapshot.vmas) for snapshot in snapshots]
+    vmas = [vma for snapshot in snapshots for vma in snapshot.vmas]
+    columns = [
+        pa.array([interval.time for interval in intervals], SCHEMA.field("time").type),
+        pa.array([interval.run for interval in intervals], pa.int32()),
+        pa.array([snapshot.duration_s for snapshot in snapshots], pa.float64()),
+        pa.array([vars(snapshot.health) for snapshot in snapshots], _HEALTH),
+        pa.array([_reuse_cost(snapshot) for snapshot in snapshots], _REUSE_COST),
+        _struct(_TOTALS, _counts([snapshot.totals for snapshot in snapshots], effort)),
+        pa.ListArray.from_arrays(_offsets(lengths), _vmas(vmas, effort)),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _offsets(lengths: Iterable[int]) -> pa.Array:
+    offsets = [0]
+    for length in lengths:
+        offsets.append(offsets[-1] + length)
+    return pa.array(offsets, pa.int32())
+
+
+def _reuse_cost(snapshot: Snapshot) -> dict[str, Any] | None:
+    return vars(snapshot.reuse_cost) if snapshot.reuse_cost else None
+
+
+def _struct(kind: pa.StructType, children: Iterable[pa.Array]) -> pa.StructArray:
+    return pa.StructArray.from_arrays(list(children), fields=list(kind))
+
+
+def _vmas(vmas: Sequence[VmaRow], effort: Effort) -> pa.StructArray:
+    identity = [pa.array([getattr(vma, name) for vma in vmas], kind) for name, kind in _IDENTITY]
+    return _struct(_VMA, [*identity, *_counts([vma.counts for vma in vmas], effort)])
+
+
+def _counts(counts: Sequence[Counts], effort: Effort) -> Iterator[pa.StructArray]:
+    numbers = [
+        [
+            *each.changes,
+            *each.ptes_changed,
+            *each.made_writable,
+            *each.left_readonly,
+            *each.not_inspected,
+            *each.write_faults,
+        ]
+        for each in counts
+    ]
+    columns = iter(
+        zip(*numbers, strict=True) if numbers else ((),) * sum(map(len, GROUPS.values()))
+    )
+    for group, names in GROUPS.items():
+        values = list(islice(columns, len(names)))
+        known = effort.inspects or group not in INSPECTED
+        yield _struct(
+            _TOTALS.field(group).type,
+            [pa.array(value, pa.int64()) if known else _unknown(counts) for value in values],
+        )
+    yield _struct(
+        _TOTALS.field("fault_ns").type,
+        [
+            _costs([each.costs[position] for each in counts], effort)
+            for position in range(len(OUTCOMES))
+        ],
+    )
+
+
+def _unknown(counts: Sequence[Counts]) -> pa.Array:
+    return pa.nulls(len(counts), pa.int64())
+
+
+def _costs(costs: Sequence[Histogram], effort: Effort) -> pa.StructArray:
+    if not effort.times:
+        return pa.nulls(len(costs), _COST)
+    firsts, buckets = zip(*map(_trimmed, costs), strict=True) if costs else ((), ())
+    return _struct(
+        _COST,
+        [
+            pa.array(map(sum, buckets), pa.int64()),
+            pa.array([cost.sum for cost in costs], pa.int64()),
+            pa.array(firsts, pa.int8()),
+            pa.ListArray.from_arrays(
+                _offsets(map(len, buckets)),
+                pa.array([number for numbers in buckets for number in numbers], pa.int64()),
+                type=_COST.field("log2").type,
+            ),
+        ],
+    )
+
+
+def _trimmed(cost: Histogram) -> tuple[int, tuple[int, ...]]:
+    """The first bucket that is not 0, and the buckets from it to the last one that is not."""
+    if cost is UNMEASURED:
+        return 0, ()
+    filled = [place for place, number in enumerate(cost.log2) if number]
+    return (filled[0], cost.log2[filled[0] : filled[-1] + 1]) if filled else (0, ())
+
+
+def decode(batch: pa.RecordBatch, metadata: Metadata) -> Iterator[Interval]:
+    """The intervals of *batch*, which has all columns."""
+    times, runs, durations, health, reuse = (
+        batch.column(name).to_pylist() for name in SCHEMA.names[:5]
+    )
+    totals = decode_counts(batch.column("totals"))
+    lists = batch.column("vmas")
+    vmas = decode_vmas(lists.flatten())
+    for position, length in enumerate(lists.value_lengths().to_pylist()):
+        rows = tuple(islice(vmas, length))
+        yield Interval(
+            time=times[position],
+            run=runs[position],
+            snapshot=Snapshot(
+                kernel=metadata.kernel,
+                hooks=metadata.hooks,
+                duration_s=durations[position],
+                totals=next(totals),
+                processes=processes_of(rows),
+                vmas=rows,
+                health=Health(**health[position]),
+                effort=metadata.effort,
+                reuse_cost=ReuseCost(**reuse[position]) if reuse[position] else None,
+            ),
+        )
+
+
+def decode_vmas(array: pa.StructArray) -> Iterator[VmaRow]:
+    identity = zip(*(array.field(name).to_pylist() for name in IDENTITY), strict=True)
+    for row, counts in zip(identity, decode_counts(array), strict=True):
+        yield VmaRow(**dict(zip(IDENTITY, row, strict=True)), counts=counts)
+
+
+def decode_counts(array: pa.StructArray) -> Iterator[Counts]:
+    """The counts in an array of ``totals`` or of ``vmas``; 0 for null."""
+    groups = [_tuples(array.field(group), names) for group, names in GROUPS.items()]
+    costs = [_histograms(array.field("fault_ns").field(outcome)) for outcome in OUTCOMES]
+    rows = zip(*groups, zip(*costs, strict=True), strict=True)
+    for changes, ptes, writable, readonly, omitted, faults, timed in rows:
+        yield Counts(changes, ptes, writable, readonly, omitted, faults, timed)
+
+
+def _tuples(array: pa.StructArray, names: Sequence[str]) -> Iterator[tuple[int, ...]]:
+    return zip(*(array.field(name).fill_null(0).to_pylist() for name in names), strict=True)
+
+
+def _histograms(array: pa.StructArray) -> Iterator[Histogram]:
+    columns = (array.field(name).to_pylist() for name in ("sum", "first", "log2"))
+    for total, first, buckets in zip(*columns, strict=True):
+        if buckets:
+            after = BUCKETS - first - len(buckets)
+            yield Histogram(total, (*(0,) * first, *buckets, *(0,) * after))
+        else:
+            yield UNMEASURED

@@ -1,0 +1,128 @@
+"""Read a recording, whether it ended or its recorder was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pte_trace.errors import RecordingError
+from pte_trace.recording import journal, layout, parquet
+from pte_trace.recording.metadata import FORMAT, Metadata, loads
+
+_RECORD = "Make one: sudo pte-trace record -o FILE.parquet -- CMD"
+_AGAIN = "Record again, or take an undamaged copy."
+_BATCH = 16
+
+
+class Recording:
+    """A recording that was found intact. Use as a context manager.
+
+    ``ended`` is False where the recorder was killed: the intervals up to then are there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises RecordingError."""
+        self.name = str(path)
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be read: {error.strerror}.", _RECORD) from error
+        try:
+            self.ended = self._check()
+            self.metadata = self._metadata()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check(self) -> bool:
+        try:
+            begin = self._file.read(len(journal.MAGIC))
+        except OSError as error:
+            raise RecordingError(f"{self.name} cannot be read: {error.strerror}.") from error
+        if begin == journal.MAGIC:
+            return False
+        if not begin.startswith(parquet.MAGIC):
+            raise RecordingError(f"{self.name} is not a recording of pte-trace.", _RECORD)
+        intact = parquet.intact(self._file)
+        if intact is None:
+            raise RecordingError(
+                f"{self.name} is not a recording of pte-trace, or its end is missing.", _RECORD
+            )
+        if not intact:
+            raise RecordingError(
+                f"{self.name} was damaged after it was written: its checksum does not fit.", _AGAIN
+            )
+        return True
+
+    def _metadata(self) -> Metadata:
+        if self.ended:
+            self._file.seek(0)
+            self._parquet = pq.ParquetFile(self._file)
+            text = self._parquet.metadata.metadata[parquet.METADATA]
+            names = self._parquet.schema_arrow.names
+        else:
+            frames = self._frames()
+            text = next(frames, b"")
+            schema = next(frames, b"")
+            if not schema:
+                raise RecordingError(
+                    f"{self.name} holds nothing yet: its recorder was killed at once.", _RECORD
+                )
+            names = pa.ipc.read_schema(pa.py_buffer(schema)).names
+        if f'"recording": {FORMAT},'.encode() not in text or names != layout.SCHEMA.names:
+            raise RecordingError(
+                f"{self.name} was made by another version of pte-trace.",
+                "Read it with the version that made it.",
+            )
+        return loads(text)
+
+    def _frames(self) -> Iterator[bytes]:
+        self._file.seek(len(journal.MAGIC))
+        return journal.frames(self._file, self.name)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The intervals in order, many in a batch. Raises RecordingError.
+
+        *columns* (leaves as Parquet names them) need not be more than these.
+        """
+        if self.ended:
+            for position in range(self._parquet.num_row_groups):
+                yield from _merged(self._parquet.read_row_group(position, columns))
+            return
+        frames = self._frames()
+        next(frames), next(frames)
+        batches: list[pa.RecordBatch] = []
+        for frame in frames:
+            batches.append(pa.ipc.read_record_batch(pa.py_buffer(frame), layout.SCHEMA))
+            if len(batches) == _BATCH:
+                yield from _merged(pa.Table.from_batches(batches))
+                batches = []
+        if batches:
+            yield from _merged(pa.Table.from_batches(batches))
+
+    def intervals(self) -> Iterator[layout.Interval]:
+        """Every interval, as it was recorded. Raises RecordingError."""
+        for batch in self.batches():
+            yield from layout.decode(batch, self.metadata)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _merged(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    return iter(table.combine_chunks().to_batches())

@@ -1,0 +1,56 @@
+"""A recording as lines of text, for other programs: JSON documents, or CSV."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from pte_trace.recording.layout import Interval
+from pte_trace.recording.metadata import Metadata
+from pte_trace.views import document
+
+
+def _moment(interval: Interval) -> dict[str, Any]:
+    return {"time": interval.time.isoformat(timespec="microseconds"), "run": interval.run}
+
+
+class JsonLines:
+    """A line of metadata, then one document of schema 1 for each interval."""
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        """Raises OSError."""
+        self._stream = path.open("w", encoding="utf-8")
+        self._write(metadata.document())
+
+    def add(self, interval: Interval) -> None:
+        """Raises OSError."""
+        self._write({**_moment(interval), **document.document(interval.snapshot)})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(line) + "\n")
+        self._stream.flush()
+
+    def finish(self) -> None:
+        self._stream.close()
+
+
+class CsvLines:
+    """A line for each interval and mapping. CSV has no room for metadata."""
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        """Raises OSError."""
+        self._stream = path.open("w", encoding="utf-8")
+        self._header = True
+
+    def add(self, interval: Interval) -> None:
+        """Raises OSError."""
+        lines = io.StringIO()
+        document.write_csv(interval.snapshot, lines, header=self._header, first=_moment(interval))
+        self._header = False
+        self._stream.write(lines.getvalue())
+        self._stream.flush()
+
+    def finish(self) -> None:
+        self._stream.close()

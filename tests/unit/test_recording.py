@@ -1,0 +1,240 @@
+"""Recordings: what was written is read again, or it is said why it cannot be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pte_trace.errors import RecordingError
+from pte_trace.recording.layout import Interval
+from pte_trace.recording.metadata import Metadata
+from pte_trace.recording.reading import Recording
+from pte_trace.recording.summary import summarize
+from pte_trace.snapshot import total
+from tests.unit.builders import counts, histogram, record, snapshot
+from tests.unit.recordings import interval, recorded, recordings
+
+ENDED = pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
+
+
+def read(path: Path) -> list[Interval]:
+    with Recording(path) as recording:
+        return list(recording.intervals())
+
+
+def some(count: int = 3) -> list[Interval]:
+    seen = record(
+        counts=counts(
+            {"mprotect": 2},
+            {"mprotect": 46},
+            {"wp_reuse": 2, "other": 23},
+            writable={"mprotect": 21},
+            readonly={"clean": 2},
+            costs={"wp_reuse": histogram(700, 1500)},
+        )
+    )
+    return [interval(snapshot(seen, duration_s=1.0), second) for second in range(1, count + 1)]
+
+
+@ENDED
+@given(made=recordings())
+@settings(deadline=None, max_examples=60)
+def test_every_snapshot_is_given_back(
+    tmp_path_factory: pytest.TempPathFactory, ended: bool, made: tuple[Metadata, list[Interval]]
+) -> None:
+    about, intervals = made
+    path = recorded(tmp_path_factory.mktemp("given") / "r.parquet", intervals, about, ended=ended)
+
+    with Recording(path) as recording:
+        assert recording.metadata == about
+        assert recording.ended is ended
+        assert list(recording.intervals()) == intervals
+
+
+@ENDED
+@given(made=recordings())
+@settings(deadline=None, max_examples=60)
+def test_a_summary_adds_up_to_what_was_recorded(
+    tmp_path_factory: pytest.TempPathFactory, ended: bool, made: tuple[Metadata, list[Interval]]
+) -> None:
+    about, intervals = made
+    path = recorded(tmp_path_factory.mktemp("summed") / "r.parquet", intervals, about, ended=ended)
+
+    with Recording(path) as recording:
+        summary = summarize(recording, spans=2)
+    whole = total(each.snapshot.totals for each in intervals)
+    assert summary.whole.totals == whole
+    assert total(run.counts for run in summary.runs) == whole
+    assert total(span.counts for span in summary.timeline) == whole
+    assert total(vma.counts for vma in summary.whole.vmas) == whole
+    assert summary.intervals == len(intervals)
+
+
+def test_the_timeline_is_no_longer_than_asked_for(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "r.parquet", some(100))
+
+    with Recording(path) as recording:
+        summary = summarize(recording, spans=10)
+    assert 10 <= len(summary.timeline) <= 11
+    assert sum(span.duration_s for span in summary.timeline) == 100
+
+
+def test_a_mapping_seen_in_parts_is_one_mapping_of_the_summary(tmp_path: Path) -> None:
+    path = recorded(
+        tmp_path / "r.parquet",
+        [
+            interval(snapshot(record(start=0x1000, end=0x2000, perms="rw-p")), 1),
+            interval(snapshot(record(start=0x1000, end=0x3000, perms="r--p")), 2),
+        ],
+    )
+
+    with Recording(path) as recording:
+        (row,) = summarize(recording).whole.vmas
+    assert (row.start, row.end, row.perms) == (0x1000, 0x3000, "r--p")
+    assert row.counts == counts(faults={"other": 2})
+
+
+@ENDED
+@given(data=st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_found(tmp_path: Path, ended: bool, data: st.DataObject) -> None:
+    path = tmp_path / "flipped.parquet"
+    content = bytearray(recorded(path, some(), ended=ended).read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+
+    with pytest.raises(RecordingError, match=r"flipped\.parquet"):
+        read(path)
+
+
+@given(data=st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_recording_that_was_cut_off_is_refused(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "cut.parquet"
+    content = recorded(path, some()).read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+
+    with pytest.raises(RecordingError, match=r"cut\.parquet"):
+        read(path)
+
+
+@given(data=st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_journal_is_read_up_to_its_last_whole_interval(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    path = tmp_path / "journal.parquet"
+    ends = [recorded(path, some(count), ended=False).stat().st_size for count in range(4)]
+    content = path.read_bytes()
+    size = data.draw(st.integers(ends[0], len(content)))
+    path.write_bytes(content[:size])
+
+    assert read(path) == some(sum(end <= size for end in ends[1:]))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"PAR1PAR1", b"\0" * 100, b"pid,comm\n1,init\n", b"pte-trace journal"]
+)
+def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "foreign.parquet"
+    path.write_bytes(content)
+
+    with pytest.raises(RecordingError, match="is not a recording"):
+        read(path)
+
+
+@given(content=st.binary(max_size=200))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_other_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any"
+    for begin in (b"", b"PAR1", b"pte-trace journal 1\n"):
+        path.write_bytes(begin + content)
+        with pytest.raises(RecordingError):
+            read(path)
+
+
+def test_parquet_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.parquet"
+    pd.DataFrame({"pid": [1]}).to_parquet(path)
+
+    with pytest.raises(RecordingError, match="is not a recording"):
+        read(path)
+
+
+def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="No such file"):
+        read(tmp_path / "absent")
+    with pytest.raises(RecordingError, match="directory"):
+        read(tmp_path)
+
+
+def test_another_version_is_told_apart_from_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pte_trace.recording.metadata.FORMAT", 2)
+    path = recorded(tmp_path / "newer.parquet", some(), ended=False)
+
+    with pytest.raises(RecordingError, match="another version"):
+        read(path)
+
+
+_RECORD_FOREVER = """
+import sys
+from pathlib import Path
+from tests.unit.recordings import metadata
+from tests.unit.test_recording import some
+from pte_trace.recording.writing import Recorder
+recorder = Recorder(Path(sys.argv[1]), metadata())
+while True:
+    recorder.add(some(1)[0])
+    print(flush=True)
+"""
+
+
+def test_a_recorder_that_was_killed_leaves_what_it_had_written(tmp_path: Path) -> None:
+    path = tmp_path / "killed.parquet"
+    with subprocess.Popen(
+        [sys.executable, "-c", _RECORD_FOREVER, path], stdout=subprocess.PIPE
+    ) as recorder:
+        assert recorder.stdout is not None
+        for _ in range(5):
+            recorder.stdout.readline()
+        recorder.send_signal(signal.SIGKILL)
+        written = 5 + len(recorder.stdout.read())
+
+    intervals = read(path)
+    assert written <= len(intervals) <= written + 1
+    assert intervals == some(1) * len(intervals)
+
+
+def test_a_full_disk_leaves_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pte_trace.recording.parquet.write", full)
+    path = tmp_path / "r.parquet"
+    with pytest.raises(OSError, match="No space"):
+        recorded(path, some())
+
+    assert read(path) == some()
+    assert os.listdir(tmp_path) == ["r.parquet"]
+
+
+def test_a_row_group_is_no_larger_however_long_the_recording(tmp_path: Path) -> None:
+    many = snapshot(*(record(start=n << 12, end=n << 12 | 1, name=str(n)) for n in range(1000)))
+    path = recorded(tmp_path / "r.parquet", (interval(many, second) for second in range(200)))
+
+    groups = pq.ParquetFile(path).metadata
+    sizes = [groups.row_group(place).num_rows for place in range(groups.num_row_groups)]
+    assert sum(sizes) == 200
+    assert max(sizes) * 1000 <= 1.25 * 65536

@@ -1,0 +1,119 @@
+"""docs/results.py: what it takes for a result, and what it writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pte_trace.records import OUTCOMES
+
+ROOT = Path(__file__).parents[2]
+SIZES = (4096, 16384, 65536, 524288)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "_FILE", tmp_path / "results.md")
+    monkeypatch.setattr("sys.argv", ["results.py"])
+    return module
+
+
+def write(average: float, **faults: int) -> dict[str, Any]:
+    return {
+        "min_ns": average,
+        "max_ns": average,
+        "avg_ns": average,
+        "write_faults": {outcome: faults.get(outcome, 0) for outcome in OUTCOMES},
+    }
+
+
+def micro(ratio: float, reused: bool) -> dict[str, Any]:
+    """The document of a kernel on which a write after mprotect costs *ratio* second writes."""
+    return {
+        "kernel": {"release": "6.1.0-test"},
+        "iterations": 1000,
+        "lost_events": 0,
+        "cases": [
+            {
+                "size": size,
+                "access": access,
+                "writes": {
+                    "first": write(20000, other=size // 4096),
+                    "second": write(100),
+                    "mprotect": write(
+                        100 * ratio, **({"wp_reuse": size // 4096} if reused else {})
+                    ),
+                    "soft_dirty": write(1000, wp_reuse=size // 4096),
+                },
+                "mprotect_to": {"second": ratio, "soft_dirty": ratio / 10},
+            }
+            for size in SIZES
+            for access in ("memset", "byte_per_page")
+        ],
+    }
+
+
+def run(
+    results: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    unpatched: dict[str, Any],
+    patched: dict[str, Any],
+) -> None:
+    macro = {"seconds": 12.5, "write_faults": write(0)["write_faults"], "lost_events": 0}
+
+    def lab_run(
+        kernel: str, command: Sequence[str], *, icount: bool, timeout: float
+    ) -> subprocess.CompletedProcess[bytes]:
+        assert icount
+        document = (
+            macro if "--size" in command else {"unpatched": unpatched, "patched": patched}[kernel]
+        )
+        return subprocess.CompletedProcess(command, 0, json.dumps(document).encode(), b"")
+
+    monkeypatch.setattr(results.lab, "run", lab_run)
+    results.main()
+
+
+def test_what_must_be_shown_is_written(
+    results: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(results, monkeypatch, micro(8, True), micro(1, False))
+    page = results._FILE.read_text()
+    assert "| 16 KiB | memset | 8.00 | 4 wp_reuse | 1.00 | none | 1.13 |" in page
+    assert "| 512 KiB | a byte per page | 0.80 | 128 wp_reuse | 0.10 | none | 0.023 |" in page
+    assert "| seconds | 12.5 | 12.5 | 1.00 |" in page
+    assert "| posted: seconds | 6.398 | 3.780 | 1.69 |" in page
+
+
+@pytest.mark.parametrize(
+    ("unpatched", "patched", "said"),
+    [
+        (micro(8, True), micro(1.31, False), "patched, memset of 4096 bytes: 1.31 times"),
+        (micro(1.9, True), micro(1, False), "unpatched, memset of 16384 bytes: only 1.90 times"),
+        (micro(8, False), micro(1, False), "unpatched, memset of 4096 bytes: faults"),
+        (micro(8, True), micro(1, True), "patched, memset of 4096 bytes: faults"),
+    ],
+)
+def test_what_is_not_shown_is_told_and_nothing_is_written(
+    results: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    unpatched: dict[str, Any],
+    patched: dict[str, Any],
+    said: str,
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(results, monkeypatch, unpatched, patched)
+    assert said in str(caught.value)
+    assert not results._FILE.exists()
