@@ -7,9 +7,26 @@ KERNELS ?= bullseye bookworm trixie sid
 KERNEL ?= bookworm
 TIMEOUT ?= 1200
 
-# Debian's packages: BCC and what the lab, the workloads and apt's other suites need.
+# Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
-	gcc libc6-dev linux-libc-dev debian-archive-keyring
+	gcc libc6-dev linux-libc-dev debian-archive-keyring \
+	flex bison bc libelf-dev pahole xz-utils
+# And what the tests from end to end need beside them.
+E2E_PACKAGES := prometheus chromium
+# What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
+FLEET ?= bullseye bookworm
+
+# Installs those of the packages that are missing.
+define install
+missing=$$(for each in $(1); do \
+	dpkg-query -W -f '$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done); \
+if [ -n "$$missing" ]; then \
+	echo "Debian packages:" $$missing; \
+	$(SUDO) apt-get update -q && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends $$missing; \
+fi
+endef
 
 WORKLOADS := $(patsubst tests/workloads/%.c,build/workloads/%,$(wildcard tests/workloads/*.c))
 
@@ -23,16 +40,18 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 
 .venv/ready: pyproject.toml
 	@echo "Installing what pte-trace needs (the first time takes a few minutes)"
-	@missing=$$(for each in $(PACKAGES); do \
-		dpkg-query -W -f '$${Status}' $$each 2>/dev/null | grep -q 'ok installed' || echo $$each; done); \
-	if [ -n "$$missing" ]; then \
-		echo "Debian packages:" $$missing; \
-		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive \
-			apt-get install -q -y --no-install-recommends $$missing; \
-	fi
+	@$(call install,$(PACKAGES))
 	/usr/bin/python3 -m venv --system-site-packages .venv
 	$(BIN)/pip install --quiet --editable '.[lab,dev]'
+	@touch $@
+
+# Debian starts a Prometheus where it installs one; the tests run their own.
+.venv/e2e-ready: .venv/ready
+	@set -e; fresh=$$(command -v prometheus || echo fresh); \
+	$(call install,$(E2E_PACKAGES)); \
+	if [ "$$fresh" = fresh ]; then \
+		$(SUDO) systemctl disable --now prometheus.service >/dev/null 2>&1 || true; \
+	fi
 	@touch $@
 
 build/workloads/%: tests/workloads/%.c tests/workloads/workload.h | .venv/ready
@@ -54,15 +73,21 @@ demo: workloads ## Trace a program that toggles protection, here or in a lab gue
 		$(BIN)/pte-trace lab run --kernel $(KERNEL) -- pte-trace run -- build/workloads/demo; \
 	fi
 
+.PHONY: demo-fleet
+demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus that scrapes them
+	@$(if $(filter $(KERNELS),$(FLEET)),$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(FLEET)))
+	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
+
 .PHONY: test
 test: lint test-unit test-kernel ## All tests: style, units, and the four stock kernels
 
 .PHONY: lint
-lint: setup ## ruff, mypy --strict, and who may import whom
+lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m dashboards --check
 
 .PHONY: test-unit
 test-unit: setup ## Tests without root and without a kernel
@@ -78,10 +103,31 @@ test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
 	done; \
 	if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
 
+.PHONY: test-e2e
+test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
+	@$(BIN)/pte-trace lab fetch bullseye bookworm
+	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
+
+.PHONY: bench
+bench: setup ## What a scrape costs, beside prometheus-client's own counters
+	@$(BIN)/python -m tests.bench.scrape
+
+.PHONY: dashboards
+dashboards: setup ## Write Grafana's dashboards anew
+	$(BIN)/python -m dashboards
+
 .PHONY: results
 results: setup ## Rewrite docs/results.md: the benchmarks with and without the optimization
 	$(BIN)/pte-trace lab build
 	$(BIN)/python docs/results.py
+
+.PHONY: manual
+manual: setup ## Write the manual page and the shell completions anew, from the commands' help
+	$(BIN)/python docs/manual.py
+
+.PHONY: bench-record
+bench-record: setup ## Record a simulated day of 1,000 mappings, and report it: memory, time, size
+	$(BIN)/python -m tests.performance.record_day
 
 .PHONY: format
 format: setup ## Rewrite the source in the project's style

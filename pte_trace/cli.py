@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("top", "run", "record", "serve", "doctor", "bench", "lab")
+_COMMANDS = ("top", "run", "record", "report", "compare", "serve", "doctor", "bench", "lab")
 _DEFAULT = "top"
 _OF_THE_GROUP = {"--help", "-h", "--version"}
 
@@ -25,7 +25,9 @@ class _Commands(click.Group):
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in _OF_THE_GROUP):
+        no_command = not args or (args[0].startswith("-") and args[0] not in _OF_THE_GROUP)
+        # While a shell completes a command's name there is none yet, and none is meant.
+        if no_command and not ctx.resilient_parsing:
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 

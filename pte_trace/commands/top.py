@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import IO
 
 import click
 
 from pte_trace.commands import options
-from pte_trace.session import Session
+from pte_trace.errors import UsageError
+from pte_trace.filters import Filters
 from pte_trace.snapshot import SORT_FIELDS
 from pte_trace.views import document, live, text
 
@@ -36,12 +38,30 @@ from pte_trace.views import document, live, text
     show_default=True,
     help="Order of the rows, largest first.",
 )
+@click.option(
+    "--replay",
+    "recording",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Show a recording (see `record`) instead of this machine.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    callback=options.seconds,
+    show_default=True,
+    metavar="N",
+    help="With --replay: so many times as fast as it was recorded.",
+)
 @click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Show at most N mappings.")
 def top(
     request: options.Request,
     interval: float,
     count: int | None,
     sort: str,
+    recording: Path | None,
+    speed: float,
     rows: int | None,
 ) -> None:
     """Show the mappings with the most write faults, interval by interval.
@@ -55,17 +75,54 @@ def top(
       sudo pte-trace top
       sudo pte-trace top -p 1234 -i 5 -n 12
       sudo pte-trace top --format json -n 1
+      pte-trace top --replay faults.parquet --speed 10
     """
+    if recording is not None:
+        _replay(recording, speed, request, count, sort, rows)
+        return
     with request.output(sys.stdout) as stream, request.session() as session:
         session.start()
-        if request.style == "text" and stream.isatty() and sys.stdin.isatty():
-            live.show(session, interval=interval, count=count, sort=sort, rows=rows)
-        else:
-            _intervals(session, request.style, stream, interval, count, sort, rows)
+        _show(session, request, stream, interval, count, sort, rows)
+
+
+def _replay(
+    path: Path,
+    speed: float,
+    request: options.Request,
+    count: int | None,
+    sort: str,
+    rows: int | None,
+) -> None:
+    from pte_trace.recording.reading import Recording
+    from pte_trace.recording.replay import Replay
+
+    if request.filters != Filters():
+        raise UsageError(
+            "A recording shows what was let through when it was made.",
+            "Leave out -p, -c and --cgroup, or give them to `pte-trace record`.",
+        )
+    with Recording(path) as recording, request.output(sys.stdout) as stream:
+        pause = recording.metadata.interval_s / speed
+        _show(Replay(recording), request, stream, pause, count, sort, rows)
+
+
+def _show(
+    source: live.Source,
+    request: options.Request,
+    stream: IO[str],
+    interval: float,
+    count: int | None,
+    sort: str,
+    rows: int | None,
+) -> None:
+    if request.style == "text" and stream.isatty() and sys.stdin.isatty():
+        live.show(source, interval=interval, count=count, sort=sort, rows=rows)
+    else:
+        _intervals(source, request.style, stream, interval, count, sort, rows)
 
 
 def _intervals(
-    session: Session,
+    source: live.Source,
     style: str,
     stream: IO[str],
     interval: float,
@@ -77,8 +134,8 @@ def _intervals(
     ended = False
     while not ended and taken != count:
         time.sleep(interval)
-        ended = session.processes_ended()
-        snapshot = session.read()
+        ended = source.processes_ended()
+        snapshot = source.read()
         if style == "text":
             text.console(stream).print(text.interval(snapshot, sort, rows))
         elif style == "json":

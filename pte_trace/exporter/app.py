@@ -19,9 +19,9 @@ from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
 from pte_trace.exporter.web_config import WebConfig
 
-# More than these at once is no monitoring: each answer may wait for a client that reads slowly.
+# More than these at once is no monitoring: an answer may wait for a client that reads slowly.
 _MOST_REQUESTS = 256
-_LONGEST_ANSWER_S = 30
+_LONGEST_SENDING_S = 30
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 _TEXT = "text/plain"
 _PLAIN = "text/plain; charset=utf-8"
@@ -111,9 +111,7 @@ class App:
         if scope["type"] == "lifespan":
             await _live(receive, send)
         elif scope["type"] == "http":
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_ANSWER_S):
-                    await self._bounded(scope, send)
+            await self._bounded(scope, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -124,7 +122,9 @@ class App:
                 answer = _said(503, "Too many requests at once.")
             else:
                 answer = await self._answer(scope)
-            await self._send(send, answer, scope)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_SENDING_S):
+                    await self._send(send, answer, scope)
         finally:
             self._requests -= 1
 

@@ -20,7 +20,7 @@ _MAPPINGS = 20
 _UNKNOWN = "?"
 _NONE = "-"
 _OUTCOMES = {
-    "wp_reuse": "the page was its own already: avoidable",
+    "wp_reuse": "the process had the page to itself: avoidable",
     "wp_copy": "the page had to be copied",
     "wp_shared": "a shared mapping",
     "wp_uffd": "handed to a userfaultfd monitor",

@@ -134,7 +134,6 @@ class Server:
                 await serve(app, _Settings(self._listeners, config), shutdown_trigger=over)
             finally:
                 app.close()
-        systemd.notify("STOPPING=1")
 
     async def _ended_or_changed(self, ended: asyncio.Event) -> None:
         while not ended.is_set():
@@ -146,6 +145,7 @@ class Server:
                     self._say(said)
                 if self._file.current is not before:
                     return
+        systemd.notify("STOPPING=1")
 
 
 def _exception(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

@@ -16,12 +16,18 @@ META_PACKAGE = "linux-image-amd64"
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEPENDENCY = re.compile(r"^ [ |](?:Pre)?Depends: (linux-\S+)$", re.MULTILINE)
+_VERSION = re.compile(r"^Version: (\S+)$", re.MULTILINE)
 # What apt says, what it means, what mends it. The first that fits is shown.
 _REASONS = (
     (
         r"does not have a Release file|404 ",
         "The archive {archive} has no suite {suite}.",
-        "Name an archive that has it: pte-trace lab fetch {suite} --mirror URL.",
+        "Name an archive that has it with the --mirror URL of pte-trace lab fetch or build.",
+    ),
+    (
+        r"No packages found",
+        "The suite {suite} of {archive} does not have the package.",
+        "Name an archive that has it with --mirror URL.",
     ),
     (
         r"NO_PUBKEY|EXPKEYSIG|not signed|signatures? (?:could not|couldn't)",
@@ -85,6 +91,12 @@ class Suite:
                 if release in name and name not in packages
             ]
         return release, packages
+
+    def version(self, package: str) -> str:
+        """The package's newest version. HostError where the suite does not have it."""
+        shown = self._apt("apt-cache", "show", "--no-all-versions", package, check=True).stdout
+        version: str = _VERSION.findall(shown)[0]
+        return version
 
     def download(self, packages: Sequence[str], into: Path) -> None:
         """Put the packages' .deb files into a directory. HostError where that fails."""

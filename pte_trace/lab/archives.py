@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pte_trace.errors import HostError, UsageError
+from pte_trace.lab.tools import Runner
 
 INDEX_TARGETS = (
     "apt-get",
@@ -48,6 +50,12 @@ def parse(lines: Iterable[str]) -> Archives | None:
     return Archives(main, security) if main else None
 
 
+def find(runner: Runner, mirror: str | None) -> Archives:
+    """This machine's archives, or `mirror`. Raises what `choose` does."""
+    shown = runner(INDEX_TARGETS, Path("/"))
+    return choose(parse(shown.stdout.splitlines()), mirror)
+
+
 def choose(configured: Archives | None, mirror: str | None) -> Archives:
     """The mirror for all but security updates where one is given, else what apt has.
 
@@ -57,7 +65,7 @@ def choose(configured: Archives | None, mirror: str | None) -> Archives:
         if configured is None:
             raise HostError(
                 "This machine's apt configuration names no Debian archive.",
-                "Name one: pte-trace lab fetch --mirror URL.",
+                "Name one with the --mirror URL of pte-trace lab fetch or build.",
             )
         return configured
     if "://" not in mirror or mirror.split() != [mirror]:

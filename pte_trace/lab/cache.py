@@ -6,6 +6,7 @@ removed and belongs to whoever holds the lock.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pte_trace import user_cache
+from pte_trace.errors import HostError
+from pte_trace.lab import tools
 from pte_trace.lab.kernels import Kernel, in_root
 
 
@@ -59,15 +62,26 @@ def new_entry(cache: Path, name: str, release: str) -> Iterator[Path]:
 
 @contextmanager
 def locked(cache: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Be the only one that changes the cache; `waiting` is called once if another is."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    """Be the only one that changes the cache; `waiting` is called once if another is.
+
+    What the cache's disk refuses meanwhile becomes a HostError.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise tools.disk_full(cache) from error
+        raise HostError(
+            f"The cache {cache} cannot be written: {error.strerror}.",
+            "Set PTE_TRACE_LAB_CACHE to a directory of your own.",
+        ) from error
 
 
 def size(root: Path) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ class Fetcher:
 
         One HostError at the end for all that failed.
         """
-        found = self._archives()
+        found = archives.find(self.runner, self.mirror)
         errors: list[PteTraceError] = []
         for name in names:
             try:
@@ -49,29 +48,14 @@ class Fetcher:
         """The kernel from the cache, fetched first where it is missing."""
         if kernel := cache.find(self.cache, name):
             return kernel
-        found = self._archives()
+        found = archives.find(self.runner, self.mirror)
         with self._alone():
             # Another process may have fetched it while this one waited.
             return cache.find(self.cache, name) or self._fetch(name, found)
 
-    def _archives(self) -> Archives:
-        shown = self.runner(archives.INDEX_TARGETS, Path("/"))
-        return archives.choose(archives.parse(shown.stdout.splitlines()), self.mirror)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the cache's lock, and turn what its disk refuses into a HostError."""
+    def _alone(self) -> AbstractContextManager[None]:
         waiting = "Waiting for another pte-trace lab to end its fetch"
-        try:
-            with cache.locked(self.cache, lambda: self.progress.say(waiting)):
-                yield
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise tools.disk_full(self.cache) from error
-            raise HostError(
-                f"The cache {self.cache} cannot be written: {error.strerror}.",
-                "Set PTE_TRACE_LAB_CACHE to a directory of your own.",
-            ) from error
+        return cache.locked(self.cache, lambda: self.progress.say(waiting))
 
     def _fetch(self, name: str, found: Archives) -> Kernel:
         suite = Suite(name, found, self.cache / "apt" / name, self.runner, self.keyring)
@@ -99,18 +83,8 @@ class Fetcher:
 
     def _unpack(self, root: Path, release: str) -> None:
         for package in sorted(root.glob("*.deb")):
-            self._tool("dpkg-deb", "-x", package.name, ".", cwd=root)
+            tools.check(self.runner, ["dpkg-deb", "-x", package.name, "."], root)
             package.unlink()
         if not (root / "lib").exists():
             (root / "lib").symlink_to("usr/lib")
-        self._tool("depmod", "-b", str(root), release, cwd=root)
-
-    def _tool(self, *argv: str, cwd: Path) -> None:
-        done = self.runner(argv, cwd)
-        if done.returncode == 0:
-            return
-        if "No space left on device" in done.stderr:
-            raise tools.disk_full(self.cache)
-        raise HostError(
-            f"{argv[0]} failed: {tools.last_error(done.stderr)}", "Fetch the kernel again."
-        )
+        tools.check(self.runner, ["depmod", "-b", str(root), release], root)

@@ -12,6 +12,7 @@ _MEMORY = re.compile(r"[1-9][0-9]*[MG]", re.IGNORECASE)
 # virtme-ng passes directories on the kernel's command line and accepts these characters.
 _DIRECTORY = re.compile(r"[A-Za-z0-9_+/.-]+")
 _CPUS = 2
+_HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Guest:
 
     `cpus` None stands for two, or one with `icount`, which can run no more. `timeout` is in
     seconds from power-on. `rwdirs` are this machine's directories that the guest may change.
+    `forwards` lead from ports of this machine's loopback address to ports of the guest.
     """
 
     cpus: int | None = None
@@ -29,6 +31,7 @@ class Guest:
     rwdirs: tuple[Path, ...] = ()
     network: bool = False
     verbose: bool = False
+    forwards: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.cpus is not None and self.cpus < 1:
@@ -48,6 +51,9 @@ class Guest:
             )
         for directory in self.rwdirs:
             self._check(directory)
+        for port in (port for forward in self.forwards for port in forward):
+            if not 0 < port <= _HIGHEST_PORT:
+                raise UsageError(f"{port} is not a port.", "Give one from 1 to 65535.")
 
     @property
     def cpu_count(self) -> int:

@@ -14,7 +14,13 @@ DEBIAN = {
     "trixie": "Debian 13, Linux 6.12: clean and huge pages and NUMA hints too, since 6.2",
     "sid": "Debian unstable: the newest kernel that Debian has",
 }
-KERNELS = {**DEBIAN}
+BUILT = {
+    "patched": "Built from Debian's Linux 6.1 source: change_pte_range is a symbol",
+    "unpatched": "The same source with the optimization of private mappings off",
+    "patched-6.12": "Built from Debian's Linux 6.12 source: change_pte_range is a symbol",
+    "unpatched-6.12": "The same source with the optimization of private mappings off",
+}
+KERNELS = {**DEBIAN, **BUILT}
 
 
 @dataclass(frozen=True)

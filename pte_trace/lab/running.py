@@ -10,9 +10,10 @@ from pathlib import Path
 from pte_trace.errors import HostError
 from pte_trace.lab import boot, cache, kvm
 from pte_trace.lab.boot import Boot
+from pte_trace.lab.build import Builder
 from pte_trace.lab.fetch import Fetcher
 from pte_trace.lab.guest import Guest
-from pte_trace.lab.kernels import Kernel, check_names
+from pte_trace.lab.kernels import BUILT, Kernel, check_names
 from pte_trace.lab.progress import Progress, silent
 from pte_trace.lab.supervise import Sink
 
@@ -48,21 +49,26 @@ def stream(
 ) -> int:
     """Run argv in a kernel of the lab, hand on its output as it comes, return its status.
 
-    A missing kernel is fetched. UsageError for an unknown name, HostError where it cannot be
-    fetched or booted, does not end in time or dies.
+    A missing kernel is fetched or built. UsageError for an unknown name, HostError where it
+    cannot be had or booted, does not end in time or dies.
     """
     check_names([kernel_name])
     directory = cache.directory()
-    kernel = cache.find(directory, kernel_name)
-    if kernel is None:
-        progress.say(f"{kernel_name} is not fetched yet")
-        kernel = Fetcher(directory, progress).ensure(kernel_name)
+    kernel = cache.find(directory, kernel_name) or _bring(directory, kernel_name, progress)
     accelerated = not guest.icount and _kvm_usable(directory, kernel, progress)
     with ExitStack() as waiting:
         how = "with KVM" if accelerated else "under emulation"
         if not guest.verbose:
             waiting.enter_context(progress.spinner(f"Booting {kernel_name} {kernel.release} {how}"))
         return boot.run(Boot(kernel, guest, accelerated), argv, stdout, stderr, waiting.close)
+
+
+def _bring(directory: Path, name: str, progress: Progress) -> Kernel:
+    if name in BUILT:
+        progress.say(f"{name} is not built yet: this takes about a quarter of an hour")
+        return Builder(directory, progress).ensure(name)
+    progress.say(f"{name} is not fetched yet")
+    return Fetcher(directory, progress).ensure(name)
 
 
 def _kvm_usable(directory: Path, kernel: Kernel, progress: Progress) -> bool:

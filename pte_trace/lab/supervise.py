@@ -32,12 +32,12 @@ def supervise(
     stdout: Sink,
     stderr: Sink,
     tick: Callable[[], None],
-) -> None:
-    """Run argv in a session of its own, hand on what it writes, call `tick` now and then.
+) -> int:
+    """Run argv in a session of its own, hand on what it writes, return its status.
 
-    Its input is empty. The output streams are pipes whatever the caller's are: QEMU opens them
-    anew and would truncate a file. Raises subprocess.TimeoutExpired; whatever is raised, all
-    processes are gone.
+    `tick` is called now and then. Its input is empty. The output streams are pipes whatever
+    the caller's are: QEMU opens them anew and would truncate a file. Raises
+    subprocess.TimeoutExpired; whatever is raised, all processes are gone.
     """
     deadline = time.monotonic() + timeout
     with (
@@ -53,7 +53,7 @@ def supervise(
     ):
         try:
             _pump(process, {"stdout": stdout, "stderr": stderr}, deadline, tick)
-            process.wait(max(0.0, deadline - time.monotonic()))
+            return process.wait(max(0.0, deadline - time.monotonic()))
         finally:
             _end_group(process)
 

@@ -23,6 +23,19 @@ _PROVIDERS = {
     "qemu-system-x86_64": "sudo apt install qemu-system-x86",
     "virtme-run": "pip install virtme-ng",
 }
+_BUILD_PACKAGES = {
+    "gcc": "gcc",
+    "make": "make",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "pahole": "pahole",
+    "xz": "xz-utils",
+    "depmod": "kmod",
+}
+_WHICH_MISSING = 'for tool; do command -v "$tool" >/dev/null || echo "$tool"; done; true'
+# The header that the kernel's objtool and resolve_btfids are compiled with.
+_LIBELF = ("gcc", "-fsyntax-only", "-include", "gelf.h", "-x", "c", "/dev/null")
 _NEEDED_TO_BOOT = ("qemu-system-x86_64", "virtme-run", "busybox", "file", "depmod")
 _PACKAGE = {"qemu-system-x86_64": "QEMU", "virtme-run": "virtme-ng"}
 
@@ -37,7 +50,8 @@ def locate(tool: str, path: str | None = None) -> str:
     """The full path of a tool. HostError where it is missing, naming what provides it."""
     found = shutil.which(tool, path=search_path() if path is None else path)
     if found is None:
-        raise HostError(f"{_PACKAGE.get(tool, tool)} is not installed.", _PROVIDERS[tool])
+        mend = _PROVIDERS.get(tool, f"sudo apt install {tool}")
+        raise HostError(f"{_PACKAGE.get(tool, tool)} is not installed.", mend)
     return found
 
 
@@ -45,6 +59,20 @@ def check_boot_tools(path: str | None = None) -> None:
     """Raise HostError unless all is there that booting a guest takes."""
     for tool in _NEEDED_TO_BOOT:
         locate(tool, path)
+
+
+def check_build_tools(runner: Runner) -> None:
+    """Raise HostError unless all is there that building a kernel takes, naming all packages."""
+    missing = check(runner, ["sh", "-c", _WHICH_MISSING, "sh", *_BUILD_PACKAGES], Path("/")).split()
+    packages = [_BUILD_PACKAGES[tool] for tool in missing]
+    if "gcc" not in missing and runner(_LIBELF, Path("/")).returncode != 0:
+        missing.append("libelf")
+        packages.append("libelf-dev")
+    if missing:
+        raise HostError(
+            f"Building a kernel needs {', '.join(missing)}.",
+            f"sudo apt install {' '.join(packages)}",
+        )
 
 
 def run(argv: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -59,6 +87,16 @@ def run(argv: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
         errors="replace",
         check=False,
     )
+
+
+def check(runner: Runner, argv: Sequence[str], cwd: Path) -> str:
+    """What a tool writes to standard output. HostError where it fails."""
+    done = runner(argv, cwd)
+    if done.returncode == 0:
+        return done.stdout
+    if "No space left on device" in done.stderr:
+        raise disk_full(cwd)
+    raise HostError(f"{argv[0]} failed: {last_error(done.stderr)}", "Try it again.")
 
 
 def last_error(output: str) -> str:

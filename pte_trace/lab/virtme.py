@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pte_trace.lab import script
@@ -37,7 +38,7 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         found += ["--overlay-rwdir", directory]
     for writable in (shared, *guest.rwdirs):
         found += ["--rwdir", str(writable.absolute())]
-    if guest.network:
+    if guest.network and not guest.forwards:
         found += ["--net", "user"]
     if not kvm:
         found.append("--disable-kvm")
@@ -46,6 +47,7 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
     options = [
         *_KERNEL_OPTIONS,
         *(() if kvm else _EMULATION_OPTIONS),
+        *(("virtme.dhcp",) if guest.forwards else ()),
         f"loglevel={7 if guest.verbose else 4}",
         f"PATH={shared / script.SHIMS}:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
@@ -55,8 +57,15 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         *("-chardev", f"file,id=record,path={shared / script.CONSOLE}"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=record"),
         *(("-icount", "shift=0,sleep=off") if guest.icount else ()),
+        *(_forwarding(guest.forwards) if guest.forwards else ()),
     ]
     return found + [f"--qemu-opt={option}" for option in qemu]
+
+
+def _forwarding(forwards: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """A network card of QEMU's user networking, as `--net user` makes it, with ways in."""
+    ways = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for here, there in forwards)
+    return ("-netdev", f"user,id=n0{ways}", "-device", "virtio-net-pci,netdev=n0")
 
 
 def overlays(cwd: Path) -> list[str]:

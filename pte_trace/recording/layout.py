@@ -6,10 +6,11 @@ is what was not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, islice
 from typing import Any
 
 import pyarrow as pa
@@ -41,6 +42,7 @@ INSPECTED = ("ptes_made_writable", "ptes_left_readonly")
 
 # ``log2[n]`` counts the faults that took 2^(first+n) ns up to twice that, from the first to the
 # last that is not 0.
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COST = pa.struct(
     [
         ("count", pa.int64()),
@@ -70,7 +72,13 @@ IDENTITY = tuple(name for name, _ in _IDENTITY)
 _VMA = pa.struct([*_IDENTITY, *_COUNTS])
 _TOTALS = pa.struct(_COUNTS)
 _HEALTH = pa.struct(
-    [("map_full", pa.int64()), ("missed_runs", pa.int64()), ("probe_seconds", pa.float64())]
+    [
+        ("map_full", pa.int64()),
+        ("missed_runs", pa.int64()),
+        ("probe_seconds", pa.float64()),
+        ("entries", pa.int64()),
+        ("capacity", pa.int64()),
+    ]
 )
 _REUSE_COST = pa.struct([("nanoseconds", pa.float64()), ("source", pa.string())])
 SCHEMA = pa.schema(
@@ -95,6 +103,42 @@ class Interval:
     snapshot: Snapshot
 
 
+_CODES = {
+    pa.int8(): "b",
+    pa.int32(): "i",
+    pa.int64(): "q",
+    pa.uint64(): "Q",
+    pa.float64(): "d",
+    pa.timestamp("us", "UTC"): "q",
+}
+
+
+def _column(kind: pa.DataType, values: Sequence[Any]) -> pa.Array:
+    """As pa.array(), which would import pandas, and takes longer."""
+    known = [value is not None for value in values]
+    validity = None
+    if not all(known):
+        bits = sum(1 << place for place, each in enumerate(known) if each)
+        validity = pa.py_buffer(bits.to_bytes(len(known) // 8 + 1, "little"))
+    numbers = array(_CODES[kind], (value or 0 for value in values) if validity else values)
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(numbers)])
+
+
+def _strings(values: Sequence[str]) -> pa.Array:
+    texts = [value.encode() for value in values]
+    offsets = array("i", accumulate(map(len, texts), initial=0))
+    return pa.Array.from_buffers(
+        pa.string(), len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+    )
+
+
+def _list(kind: pa.ListType, lengths: Iterable[int], values: pa.Array) -> pa.ListArray:
+    offsets = array("i", accumulate(lengths, initial=0))
+    return pa.Array.from_buffers(
+        kind, len(offsets) - 1, [None, pa.py_buffer(offsets)], children=[values]
+    )
+
+
 def encode(intervals: Sequence[Interval]) -> pa.RecordBatch:
     """One row for each of *intervals*."""
     snapshots = [interval.snapshot for interval in intervals]
@@ -102,26 +146,30 @@ def encode(intervals: Sequence[Interval]) -> pa.RecordBatch:
     lengths = [len(snapshot.vmas) for snapshot in snapshots]
     vmas = [vma for snapshot in snapshots for vma in snapshot.vmas]
     columns = [
-        pa.array([interval.time for interval in intervals], SCHEMA.field("time").type),
-        pa.array([interval.run for interval in intervals], pa.int32()),
-        pa.array([snapshot.duration_s for snapshot in snapshots], pa.float64()),
-        pa.array([vars(snapshot.health) for snapshot in snapshots], _HEALTH),
-        pa.array([_reuse_cost(snapshot) for snapshot in snapshots], _REUSE_COST),
+        _column(SCHEMA.field("time").type, [_microseconds(each.time) for each in intervals]),
+        _column(pa.int32(), [interval.run for interval in intervals]),
+        _column(pa.float64(), [snapshot.duration_s for snapshot in snapshots]),
+        _struct(_HEALTH, _health([snapshot.health for snapshot in snapshots])),
+        _struct(_REUSE_COST, _reuse_costs([snapshot.reuse_cost for snapshot in snapshots])),
         _struct(_TOTALS, _counts([snapshot.totals for snapshot in snapshots], effort)),
-        pa.ListArray.from_arrays(_offsets(lengths), _vmas(vmas, effort)),
+        _list(SCHEMA.field("vmas").type, lengths, _vmas(vmas, effort)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
-def _offsets(lengths: Iterable[int]) -> pa.Array:
-    offsets = [0]
-    for length in lengths:
-        offsets.append(offsets[-1] + length)
-    return pa.array(offsets, pa.int32())
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
-def _reuse_cost(snapshot: Snapshot) -> dict[str, Any] | None:
-    return vars(snapshot.reuse_cost) if snapshot.reuse_cost else None
+def _health(health: Sequence[Health]) -> Iterator[pa.Array]:
+    for field in _HEALTH:
+        yield _column(field.type, [getattr(each, field.name) for each in health])
+
+
+def _reuse_costs(costs: Sequence[ReuseCost | None]) -> Iterator[pa.Array]:
+    """Without nanoseconds there is no cost."""
+    yield _column(pa.float64(), [cost and cost.nanoseconds for cost in costs])
+    yield _strings([cost.source if cost else "" for cost in costs])
 
 
 def _struct(kind: pa.StructType, children: Iterable[pa.Array]) -> pa.StructArray:
@@ -129,7 +177,11 @@ def _struct(kind: pa.StructType, children: Iterable[pa.Array]) -> pa.StructArray
 
 
 def _vmas(vmas: Sequence[VmaRow], effort: Effort) -> pa.StructArray:
-    identity = [pa.array([getattr(vma, name) for vma in vmas], kind) for name, kind in _IDENTITY]
+    identity = (
+        _strings(values) if kind == pa.string() else _column(kind, values)
+        for name, kind in _IDENTITY
+        for values in [[getattr(vma, name) for vma in vmas]]
+    )
     return _struct(_VMA, [*identity, *_counts([vma.counts for vma in vmas], effort)])
 
 
@@ -153,7 +205,7 @@ def _counts(counts: Sequence[Counts], effort: Effort) -> Iterator[pa.StructArray
         known = effort.inspects or group not in INSPECTED
         yield _struct(
             _TOTALS.field(group).type,
-            [pa.array(value, pa.int64()) if known else _unknown(counts) for value in values],
+            [_column(pa.int64(), value) if known else _unknown(counts) for value in values],
         )
     yield _struct(
         _TOTALS.field("fault_ns").type,
@@ -175,13 +227,13 @@ def _costs(costs: Sequence[Histogram], effort: Effort) -> pa.StructArray:
     return _struct(
         _COST,
         [
-            pa.array(map(sum, buckets), pa.int64()),
-            pa.array([cost.sum for cost in costs], pa.int64()),
-            pa.array(firsts, pa.int8()),
-            pa.ListArray.from_arrays(
-                _offsets(map(len, buckets)),
-                pa.array([number for numbers in buckets for number in numbers], pa.int64()),
-                type=_COST.field("log2").type,
+            _column(pa.int64(), [sum(each) for each in buckets]),
+            _column(pa.int64(), [cost.sum for cost in costs]),
+            _column(pa.int8(), firsts),
+            _list(
+                _COST.field("log2").type,
+                map(len, buckets),
+                _column(pa.int64(), [number for each in buckets for number in each]),
             ),
         ],
     )
@@ -217,9 +269,14 @@ def decode(batch: pa.RecordBatch, metadata: Metadata) -> Iterator[Interval]:
                 vmas=rows,
                 health=Health(**health[position]),
                 effort=metadata.effort,
-                reuse_cost=ReuseCost(**reuse[position]) if reuse[position] else None,
+                reuse_cost=reuse_cost(reuse[position]),
             ),
         )
+
+
+def reuse_cost(found: Mapping[str, Any]) -> ReuseCost | None:
+    """From what a row has under that name."""
+    return None if found["nanoseconds"] is None else ReuseCost(**found)
 
 
 def decode_vmas(array: pa.StructArray) -> Iterator[VmaRow]:

@@ -12,7 +12,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pte_trace.recording.layout import SCHEMA
+from pte_trace.recording.footer import Footer
 
 MAGIC = b"PAR1"
 METADATA = b"pte_trace"
@@ -22,17 +22,23 @@ _BLANK = b"0" * _DIGITS
 _MARK = re.compile(rb"blake2b:([0-9a-f]{%d})" % _DIGITS)
 _TAIL = 8
 _BLOCK = 1 << 20
-_ROWS_OF_A_GROUP = 65536
+_ROWS_OF_A_GROUP = 32768
 
 
-def write(path: Path, metadata: bytes, batches: Iterator[pa.RecordBatch]) -> None:
+def write(
+    path: Path, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> None:
     """Write *batches* in row groups of about as many mappings. Raises OSError."""
-    with pq.ParquetWriter(
-        path, SCHEMA, compression="zstd", write_statistics=["time"], store_schema=False
-    ) as writer:
-        for table in _groups(batches):
-            writer.write_table(table, row_group_size=len(table))
-        writer.add_key_value_metadata({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
+    footer = Footer()
+    with path.open("wb") as file:
+        file.write(MAGIC)
+        for table in _groups(schema, batches):
+            whole = _file_of(table)
+            end = len(whole) - _TAIL - int.from_bytes(whole[-_TAIL:-4], "little")
+            footer.add(whole[end:-_TAIL].tobytes(), file.tell() - len(MAGIC))
+            file.write(whole[len(MAGIC) : end])
+        written = footer.serialize({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
+        file.write(written + len(written).to_bytes(4, "little") + MAGIC)
     with path.open("r+b") as file:
         place = _mark(file)
         assert place is not None
@@ -43,17 +49,33 @@ def write(path: Path, metadata: bytes, batches: Iterator[pa.RecordBatch]) -> Non
         os.fsync(file.fileno())
 
 
-def _groups(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _file_of(table: pa.Table) -> memoryview:
+    """A Parquet file that has *table* in one row group."""
+    stream = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        stream,
+        row_group_size=max(1, len(table)),
+        compression="zstd",
+        write_statistics=["time"],
+        store_schema=False,
+    )
+    return memoryview(stream.getvalue())
+
+
+def _groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """As many batches in each as have that many rows; an empty one, if there are no batches."""
     group: list[pa.RecordBatch] = []
     rows = 0
+    number = 0
     for batch in batches:
         group.append(batch)
         rows += len(batch) + len(batch.column("vmas").values)
         if rows >= _ROWS_OF_A_GROUP:
             yield pa.Table.from_batches(group)
-            group, rows = [], 0
-    if group:
-        yield pa.Table.from_batches(group)
+            group, rows, number = [], 0, number + 1
+    if group or not number:
+        yield pa.Table.from_batches(group, schema)
 
 
 def intact(file: IO[bytes]) -> bool | None:

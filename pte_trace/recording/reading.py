@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pte_trace.errors import RecordingError
-from pte_trace.recording import journal, layout, parquet
+from pte_trace.recording import journal, layout, parquet, pruning
 from pte_trace.recording.metadata import FORMAT, Metadata, loads
 
 _RECORD = "Make one: sudo pte-trace record -o FILE.parquet -- CMD"
 _AGAIN = "Record again, or take an undamaged copy."
-_BATCH = 16
+_BATCH = 4
+_GROUPS_AT_ONCE = 8
 
 
 class Recording:
@@ -45,6 +46,8 @@ class Recording:
             raise RecordingError(f"{self.name} cannot be read: {error.strerror}.") from error
         if begin == journal.MAGIC:
             return False
+        if not begin:
+            raise RecordingError(f"{self.name} is empty: nothing was recorded in it.", _RECORD)
         if not begin.startswith(parquet.MAGIC):
             raise RecordingError(f"{self.name} is not a recording of pte-trace.", _RECORD)
         intact = parquet.intact(self._file)
@@ -87,11 +90,16 @@ class Recording:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The intervals in order, many in a batch. Raises RecordingError.
 
-        *columns* (leaves as Parquet names them) need not be more than these.
+        With *columns*, as Parquet names them, they need not have more than these. A column of the
+        schema is whole; of one named by its leaves only those are there.
         """
         if self.ended:
-            for position in range(self._parquet.num_row_groups):
-                yield from _merged(self._parquet.read_row_group(position, columns))
+            groups = range(self._parquet.num_row_groups)
+            step = _GROUPS_AT_ONCE if columns else 1
+            for begin in groups[::step]:
+                some = self._parquet.read_row_groups(groups[begin : begin + step], columns)
+                for batch in _merged(some):
+                    yield self._whole(batch, columns)
             return
         frames = self._frames()
         next(frames), next(frames)
@@ -103,6 +111,17 @@ class Recording:
                 batches = []
         if batches:
             yield from _merged(pa.Table.from_batches(batches))
+
+    def _whole(self, batch: pa.RecordBatch, columns: Sequence[str] | None) -> pa.RecordBatch:
+        effort = self.metadata.effort
+        return pa.RecordBatch.from_pydict(
+            {
+                name: pruning.conform(column, layout.SCHEMA.field(name).type, effort)
+                if columns is None or name in columns
+                else column
+                for name, column in zip(batch.schema.names, batch.columns, strict=True)
+            }
+        )
 
     def intervals(self) -> Iterator[layout.Interval]:
         """Every interval, as it was recorded. Raises RecordingError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pte_trace.errors import RecordingError
 from pte_trace.recording.layout import Interval
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import record_of
@@ -14,11 +15,13 @@ class Replay:
     """What `top` shows of a session, of a recording. Raises RecordingError as it reads."""
 
     def __init__(self, recording: Recording) -> None:
-        """*recording* has at least one interval."""
+        """Raises RecordingError, also where there is no interval to show."""
         self._metadata = recording.metadata
         self._intervals = recording.intervals()
         self._next: Interval | None = next(self._intervals, None)
         self._after: Interval | None = next(self._intervals, None)
+        if self._next is None:
+            raise RecordingError(f"{recording.name} holds no interval.", "Record for longer.")
         self._ledger = Ledger()
         self._duration_s = 0.0
         self._rows = 0

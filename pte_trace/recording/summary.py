@@ -15,7 +15,9 @@ from pte_trace.recording.layout import (
     GROUPS,
     IDENTITY,
     decode_counts,
+    reuse_cost,
 )
+from pte_trace.recording.pruning import counted
 from pte_trace.recording.reading import Recording
 from pte_trace.records import BUCKETS, NOTHING, OUTCOMES, UNMEASURED, Counts, Histogram, VmaRecord
 from pte_trace.snapshot import Health, Ledger, ReuseCost, Snapshot, VmaRow, build, total
@@ -24,11 +26,8 @@ _INTERVAL = (
     "time",
     "run",
     "duration_s",
-    "health.map_full",
-    "health.missed_runs",
-    "health.probe_seconds",
-    "reuse_cost.nanoseconds",
-    "reuse_cost.source",
+    "health",
+    "reuse_cost",
     "totals",
 )
 
@@ -100,8 +99,7 @@ class _Summing:
         for batch in self._recording.batches(_INTERVAL):
             last = batch.num_rows - 1
             self._health = Health(**batch.column("health")[last].as_py())
-            cost = batch.column("reuse_cost")[last].as_py()
-            self._cost = ReuseCost(**cost) if cost else self._cost
+            self._cost = reuse_cost(batch.column("reuse_cost")[last].as_py()) or self._cost
             yield from zip(
                 *(batch.column(name).to_pylist() for name in ("time", "run", "duration_s")),
                 decode_counts(batch.column("totals")),
@@ -110,7 +108,7 @@ class _Summing:
 
     def _whole(self, runs: tuple[Run, ...]) -> Snapshot:
         metadata = self._recording.metadata
-        leaves = _counted(total(run.counts for run in runs))
+        leaves = _leaves(total(run.counts for run in runs))
         mappings = _Mappings(leaves)
         paths = [
             *zip(IDENTITY),
@@ -166,25 +164,14 @@ _Path = tuple[str, ...]
 _ROW = "vmas.list.element"
 
 
-def _counted(totals: Counts) -> list[_Path]:
+def _leaves(totals: Counts) -> list[_Path]:
     """The columns that hold anything but 0 and null: only they need be read."""
-    groups = (
-        totals.changes,
-        totals.ptes_changed,
-        totals.made_writable,
-        totals.left_readonly,
-        totals.not_inspected,
-        totals.write_faults,
-    )
-    paths: list[_Path] = [
-        (group, name)
-        for (group, names), numbers in zip(GROUPS.items(), groups, strict=True)
-        for name, number in zip(names, numbers, strict=True)
-        if number
-    ]
-    for outcome, cost in zip(OUTCOMES, totals.costs, strict=True):
-        if cost.count:
-            paths += [("fault_ns", outcome, "sum"), ("fault_ns", outcome, "log2")]
+    paths: list[_Path] = []
+    for group, name in sorted(counted(totals)):
+        if group == "fault_ns":
+            paths += [(group, name, "sum"), (group, name, "log2")]
+        else:
+            paths.append((group, name))
     return paths
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pte_trace.recording import journal, layout, parquet
+import pyarrow as pa
+
+from pte_trace.effort import Effort
+from pte_trace.recording import journal, layout, parquet, pruning
 from pte_trace.recording.metadata import Metadata, dumps
 from pte_trace.recording.reading import Recording
 
@@ -20,10 +23,12 @@ class Recorder:
         """Raises OSError."""
         self._path = path
         self._journal = journal.Writer(path, metadata)
+        self._counted: frozenset[pruning.Path] = frozenset()
 
     def add(self, interval: layout.Interval) -> None:
         """Raises OSError."""
         self._journal.write(interval)
+        self._counted |= pruning.counted(interval.snapshot.totals)
 
     def finish(self) -> None:
         """Raises OSError; the journal is left then."""
@@ -31,7 +36,15 @@ class Recorder:
         beside = self._path.with_name(self._path.name + ".unfinished")
         try:
             with Recording(self._path) as recording:
-                parquet.write(beside, dumps(recording.metadata), recording.batches())
+                schema = pruning.schema(self._counted)
+                effort = recording.metadata.effort
+                pruned = (_pruned(batch, schema, effort) for batch in recording.batches())
+                parquet.write(beside, dumps(recording.metadata), schema, pruned)
             os.replace(beside, self._path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _pruned(batch: pa.RecordBatch, schema: pa.Schema, effort: Effort) -> pa.RecordBatch:
+    columns = [pruning.conform(batch.column(field.name), field.type, effort) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

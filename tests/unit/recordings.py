@@ -64,6 +64,7 @@ def recorded(
 
 
 _numbers = st.integers(0, 2**50)
+_health = st.builds(Health, _numbers, _numbers, st.none() | st.floats(0, 1e6), _numbers, _numbers)
 
 
 def _tuples(names: tuple[str, ...]) -> st.SearchStrategy[tuple[int, ...]]:
@@ -128,7 +129,12 @@ def recordings(draw: st.DrawFn) -> tuple[Metadata, list[Interval]]:
                 kernel=_KERNEL,
                 hooks=_HOOKS,
                 duration_s=draw(st.floats(0, 1e6)),
-                health=Health(draw(_numbers), draw(_numbers), draw(st.none() | st.floats(0, 1e6))),
+                health=Health(
+                    draw(_numbers),
+                    draw(_numbers),
+                    draw(st.none() | st.floats(0, 1e6)),
+                    draw(_numbers),
+                ),
                 effort=effort,
             ),
             second,

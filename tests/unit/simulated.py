@@ -1,9 +1,12 @@
-"""`pte-trace` with a simulated kernel: run as a program, it is `pte_trace.__main__` otherwise."""
+"""`pte-trace` with a simulated kernel: run as a program, it is `pte_trace.__main__` otherwise.
+
+With --once as its first argument only the first reading brings anything.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
-from typing import Any
 
 from pte_trace.commands import options
 from pte_trace.records import VmaRecord
@@ -29,7 +32,11 @@ RECORDS: tuple[VmaRecord, ...] = (
 
 
 class Source:
-    """Every reading brings RECORDS once more."""
+    """Every reading brings RECORDS once more, or with *once* the first one only."""
+
+    def __init__(self, *, once: bool) -> None:
+        self._once = once
+        self._records = RECORDS
 
     def __enter__(self) -> Source:
         return self
@@ -42,15 +49,16 @@ class Source:
 
     def read(self) -> Snapshot:
         health = Health(probe_seconds=0.25, entries=2, capacity=64)
-        return replace(snapshot(*RECORDS, health=health), duration_s=1.0)
-
-
-def _session(request: options.Request, **kept: Any) -> Source:
-    return Source()
+        brought = self._records
+        if self._once:
+            self._records = ()
+        return replace(snapshot(*brought, health=health), duration_s=1.0)
 
 
 if __name__ == "__main__":
-    options.Request.session = _session  # type: ignore[assignment,method-assign]
+    once = "--once" in sys.argv[1:2]
+    sys.argv[1:2] = [] if once else sys.argv[1:2]
+    options.Request.session = lambda request, **_: Source(once=once)  # type: ignore[assignment,method-assign]
     from pte_trace.__main__ import main
 
     main()

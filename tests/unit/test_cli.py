@@ -13,14 +13,24 @@ import pytest
 from click.testing import CliRunner
 
 from pte_trace.cli import _Commands, cli
+from pte_trace.commands.compare import compare
 from pte_trace.commands.doctor import doctor
+from pte_trace.commands.record import record
+from pte_trace.commands.report import report
 from pte_trace.commands.run import run
 from pte_trace.commands.top import top
 from pte_trace.snapshot import SORT_FIELDS, Health
 from pte_trace.views import sentences
 from tests.unit.builders import snapshot
 
-COMMANDS = {"top": top, "run": run, "doctor": doctor}
+COMMANDS = {
+    "top": top,
+    "run": run,
+    "record": record,
+    "report": report,
+    "compare": compare,
+    "doctor": doctor,
+}
 
 
 class CommandsThatTell(_Commands):
@@ -147,7 +157,7 @@ def test_help_tells_every_option(command: str) -> None:
             assert all(option in text for option in parameter.opts)
 
 
-@pytest.mark.parametrize("command", [[], ["top"], ["run"], ["doctor"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_help_has_examples(command: list[str]) -> None:
     shown = help_of(*command)
     assert "Examples:" in shown

@@ -155,7 +155,7 @@ def test_sid_has_no_security_suite(tmp_path: Path, keyring: Path) -> None:
             "E: The repository 'http://deb.example/debian bookworm Release' does not have a "
             "Release file.",
             "has no suite bookworm",
-            "lab fetch bookworm --mirror",
+            "--mirror URL of pte-trace lab fetch",
         ),
         (
             "E: Failed to fetch http://deb.example/…/InRelease  Could not resolve 'deb.example'",

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from pte_trace.commands.lab import lab
 from pte_trace.errors import UsageError
 from pte_trace.lab import run
-from pte_trace.lab.kernels import KERNELS
+from pte_trace.lab.kernels import BUILT, KERNELS
 
 
 def invoke(cache: Path, *arguments: str) -> Result:
@@ -29,7 +29,8 @@ def add(cache: Path, name: str, release: str) -> None:
 def test_an_empty_cache_lists_all_kernels(tmp_path: Path) -> None:
     lines = invoke(tmp_path, "list").stdout.splitlines()
     assert [line.split()[0] for line in lines[1:]] == list(KERNELS)
-    assert all("not fetched" in line for line in lines[1:])
+    for name, line in zip(KERNELS, lines[1:], strict=True):
+        assert ("not built" if name in BUILT else "not fetched") in line
     assert max(map(len, lines)) < 140
 
 
@@ -51,13 +52,24 @@ def test_the_list_as_json(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("ports", ["9818", "a:b", "1:", ":1", "1:2:3", "-1:5"])
+def test_ports_are_pairs(tmp_path: Path, ports: str) -> None:
+    result = invoke(tmp_path, "run", "--forward", ports, "--", "true")
+    assert result.exit_code == 2
+    assert "not a pair of ports" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
         (["fetch", "buster"], "no kernel `buster`"),
+        (["build", "5.10"], "the series `5.10`"),
+        (["build", "--jobs", "0"], "0 jobs"),
+        (["build", "--mirror", "deb.example"], "not a URL"),
         (["run", "--kernel", "buster", "--", "true"], "no kernel `buster`"),
         (["run", "--cpus", "0", "--", "true"], "0 CPUs"),
         (["run", "--memory", "lots", "--", "true"], "lots is not a size"),
+        (["run", "--forward", "0:80", "--", "true"], "0 is not a port"),
         (["run", "--icount", "--cpus", "2", "--", "true"], "one CPU only"),
         (["run", "--timeout", "0", "--", "true"], "within 0 s"),
         (["run", "--rwdir", "/nonexistent", "--", "true"], "not a directory"),
@@ -76,7 +88,7 @@ def test_a_command_is_needed(tmp_path: Path) -> None:
     assert "COMMAND" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["list", "fetch", "run"])
+@pytest.mark.parametrize("command", ["list", "fetch", "build", "run"])
 def test_each_command_has_help(tmp_path: Path, command: str) -> None:
     assert "Usage:" in invoke(tmp_path, command, "--help").stdout
 

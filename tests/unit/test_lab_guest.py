@@ -29,6 +29,8 @@ KERNEL = Kernel("sid", "7-amd64", Path("/c/boot/vmlinuz-7-amd64"), Path("/c"))
         ({"timeout": 0}, "within 0 s"),
         ({"timeout": float("nan")}, "within nan s"),
         ({"rwdirs": (Path("/nonexistent"),)}, "not a directory"),
+        ({"forwards": ((0, 80),)}, "0 is not a port"),
+        ({"forwards": ((80, 65536),)}, "65536 is not a port"),
     ],
 )
 def test_what_no_guest_can_have(wrong: dict[str, object], what: str) -> None:
@@ -80,6 +82,16 @@ def test_icount_network_and_verbose(tmp_path: Path) -> None:
     assert "--net user" in found
     assert "--show-boot-console" in found
     assert f"--rwdir {tmp_path}" in found
+
+
+def test_ports_are_forwarded_from_loopback_only() -> None:
+    found = arguments(Guest(network=True, forwards=((9819, 9818), (9820, 80))))
+    assert (
+        "--qemu-opt=user,id=n0,hostfwd=tcp:127.0.0.1:9819-:9818,hostfwd=tcp:127.0.0.1:9820-:80"
+        in found
+    )
+    assert "--kopt virtme.dhcp" in found
+    assert "--net user" not in found
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def test_a_journal_is_read_up_to_its_last_whole_interval(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PAR1", b"PAR1PAR1", b"\0" * 100, b"pid,comm\n1,init\n", b"pte-trace journal"]
+    "content", [b"PAR1", b"PAR1PAR1", b"\0" * 100, b"pid,comm\n1,init\n", b"pte-trace journal"]
 )
 def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "foreign.parquet"
@@ -172,6 +172,9 @@ def test_parquet_of_another_program_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(RecordingError, match="is empty"):
+        read(tmp_path / "empty")
     with pytest.raises(RecordingError, match="No such file"):
         read(tmp_path / "absent")
     with pytest.raises(RecordingError, match="directory"):
@@ -238,3 +241,17 @@ def test_a_row_group_is_no_larger_however_long_the_recording(tmp_path: Path) -> 
     sizes = [groups.row_group(place).num_rows for place in range(groups.num_row_groups)]
     assert sum(sizes) == 200
     assert max(sizes) * 1000 <= 1.25 * 65536
+
+
+def test_other_programs_read_it_too(tmp_path: Path) -> None:
+    """One file, though its row groups were written one by one: as many rows as intervals."""
+    many = snapshot(*(record(start=n << 12, end=n << 12 | 1, name=str(n)) for n in range(1000)))
+    path = recorded(tmp_path / "r.parquet", (interval(many, second) for second in range(100)))
+
+    table = pq.read_table(path)
+    assert table.num_rows == 100
+    assert pq.ParquetFile(path).num_row_groups > 1
+    assert (
+        table["vmas"].combine_chunks().flatten().field("name").to_pylist()
+        == [str(n) for n in range(1000)] * 100
+    )

@@ -1,0 +1,167 @@
+"""The footers of Parquet files with one row group each, made into the footer of one file.
+
+Arrow's writer keeps about a kilobyte for each column of each row group until it ends, which for a
+long recording is more than all the rest. A footer is one Thrift struct (FileMetaData in
+parquet.thrift), in the compact protocol.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+_INTEGERS = (_I16, _I32, _I64)
+
+# Fields of FileMetaData, KeyValue, RowGroup, ColumnChunk and ColumnMetaData.
+_NUM_ROWS, _ROW_GROUPS, _KEY_VALUES = 3, 4, 5
+_KEY, _VALUE = 1, 2
+_COLUMNS, _GROUP_OFFSET, _ORDINAL = 1, 5, 7
+_CHUNK_OFFSET, _CHUNK_METADATA = 2, 3
+_PAGE_OFFSETS = (9, 10, 11)
+
+# A struct: its fields by number, each with its type. A list: the type of its elements, and they.
+Struct = dict[int, tuple[int, Any]]
+
+
+class Footer:
+    """Collects row groups; they are kept as the few bytes they will be."""
+
+    def __init__(self) -> None:
+        self._first: Struct = {}
+        self._groups: list[bytes] = []
+        self._rows = 0
+
+    def add(self, footer: bytes, shift: int) -> None:
+        """Add the row groups of a file whose content was moved by *shift* bytes."""
+        fields = _Reader(footer).struct()
+        self._rows += fields[_NUM_ROWS][1]
+        for group in fields[_ROW_GROUPS][1][1]:
+            _move(group, shift)
+            group[_ORDINAL] = (_I16, len(self._groups))
+            self._groups.append(_struct(group))
+        self._first = self._first or fields
+
+    def serialize(self, key_values: Mapping[bytes, bytes]) -> bytes:
+        """The footer of the whole file."""
+        pairs: list[Struct] = [
+            {_KEY: (_BINARY, key), _VALUE: (_BINARY, value)} for key, value in key_values.items()
+        ]
+        fields = dict(self._first)
+        fields[_NUM_ROWS] = (_I64, self._rows)
+        fields[_ROW_GROUPS] = (_LIST, (_STRUCT, self._groups))
+        fields[_KEY_VALUES] = (_LIST, (_STRUCT, [_struct(pair) for pair in pairs]))
+        return _struct(fields)
+
+
+def _move(group: Struct, shift: int) -> None:
+    _add(group, _GROUP_OFFSET, shift)
+    for chunk in group[_COLUMNS][1][1]:
+        _add(chunk, _CHUNK_OFFSET, shift)
+        for offset in _PAGE_OFFSETS:
+            _add(chunk[_CHUNK_METADATA][1], offset, shift)
+
+
+def _add(fields: Struct, field: int, shift: int) -> None:
+    kind, offset = fields.get(field, (_I64, 0))
+    if offset:
+        fields[field] = (kind, offset + shift)
+
+
+class _Reader:
+    """Reads the compact protocol."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._place = 0
+
+    def struct(self) -> Struct:
+        fields: Struct = {}
+        field = 0
+        while header := self._byte():
+            kind = header & 0x0F
+            field = field + (header >> 4) if header >> 4 else self._integer()
+            fields[field] = (kind, kind == _TRUE if kind <= _FALSE else self._value(kind))
+        return fields
+
+    def _value(self, kind: int) -> Any:
+        if kind in _INTEGERS:
+            return self._integer()
+        if kind == _BINARY:
+            return self._take(self._varint())
+        if kind == _STRUCT:
+            return self.struct()
+        if kind in (_LIST, _SET):
+            header = self._byte()
+            size = self._varint() if header >> 4 == 0x0F else header >> 4
+            return header & 0x0F, [self._value(header & 0x0F) for _ in range(size)]
+        if kind in (_TRUE, _FALSE, _BYTE):
+            return self._byte()
+        assert kind == _DOUBLE, kind
+        return struct.unpack("<d", self._take(8))[0]
+
+    def _byte(self) -> int:
+        self._place += 1
+        return self._data[self._place - 1]
+
+    def _take(self, size: int) -> bytes:
+        self._place += size
+        return self._data[self._place - size : self._place]
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while (byte := self._byte()) & 0x80:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        return value | byte << shift
+
+    def _integer(self) -> int:
+        value = self._varint()
+        return value >> 1 ^ -(value & 1)
+
+
+def _struct(fields: Struct) -> bytes:
+    written = bytearray()
+    before = 0
+    for field, (kind, value) in sorted(fields.items()):
+        if kind <= _FALSE:
+            kind = _TRUE if value else _FALSE
+        step = field - before
+        written += bytes([step << 4 | kind]) if step < 16 else bytes([kind]) + _integer(field)
+        if kind > _FALSE:
+            written += _value(kind, value)
+        before = field
+    return bytes(written) + b"\0"
+
+
+def _value(kind: int, value: Any) -> bytes:
+    """A struct may be given as the bytes it will be."""
+    if kind in _INTEGERS:
+        return _integer(value)
+    if kind == _BINARY:
+        return _varint(len(value)) + bytes(value)
+    if kind == _STRUCT:
+        return value if isinstance(value, bytes) else _struct(value)
+    if kind in (_LIST, _SET):
+        return _elements(*value)
+    return struct.pack("<d", value) if kind == _DOUBLE else bytes([value])
+
+
+def _elements(kind: int, elements: Iterable[Any]) -> bytes:
+    values = [_value(kind, element) for element in elements]
+    size = len(values)
+    header = bytes([size << 4 | kind]) if size < 15 else bytes([0xF0 | kind]) + _varint(size)
+    return header + b"".join(values)
+
+
+def _integer(value: int) -> bytes:
+    return _varint(value << 1 if value >= 0 else ~(value << 1))
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])

@@ -1,0 +1,217 @@
+"""Recordings side by side: for a terminal, as JSON, as CSV, as a page."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from string import ascii_uppercase
+from typing import IO, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pte_trace.recording.comparison import (
+    FEWEST_RUNS,
+    Comparison,
+    Difference,
+    Judgement,
+    Line,
+    Sample,
+    Subject,
+    Unit,
+)
+from pte_trace.views import recorded, sentences
+
+_STYLES = {
+    Judgement.BEYOND: "bold",
+    Judgement.NOT_COMPARABLE: "yellow",
+    Judgement.TOO_FEW: "dim",
+    Judgement.UNKNOWN: "dim",
+}
+_RULE = (
+    f"Beyond the noise: the runs of the two, at least {FEWEST_RUNS} each, do not reach into each"
+    " other's spread."
+)
+
+
+def letter(place: int) -> str:
+    return ascii_uppercase[place]
+
+
+def subject(place: int, of: Subject) -> str:
+    """What a letter stands for."""
+    said = recorded.heading(of.metadata, of.summary)
+    kernel = sentences.heading(of.summary.whole).plain
+    return f"{letter(place)}: {of.name}. {said} {kernel}."
+
+
+def reservations(comparison: Comparison) -> list[str]:
+    """What a reader must know: what cannot be compared and why, and what each recording notes."""
+    lines = [
+        f"A and {letter(place)} cannot be compared in all. {why}"
+        for place, found in comparison.reservations.items()
+        for why in found
+    ]
+    for place, of in enumerate(comparison.subjects):
+        lines += [
+            f"{letter(place)}: {note.plain}"
+            for note in recorded.notes(of.metadata, of.summary, ended=of.ended)
+        ]
+    return lines
+
+
+def number(value: float | None, unit: Unit) -> str:
+    if value is None:
+        return "-"
+    if unit is Unit.SHARE:
+        return f"{value:.1%}"
+    if unit is Unit.SECONDS:
+        return f"-{sentences.duration(-value)}" if value < 0 else sentences.duration(value)
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def _sample(sample: Sample, unit: Unit) -> str:
+    """The median, and from where to where the runs reach if there are several."""
+    if not sample.values:
+        return "?"
+    least, most = sample.spread or (0, 0)
+    shown = number(sample.median, unit)
+    return shown if least == most else f"{shown} ({number(least, unit)} to {number(most, unit)})"
+
+
+def _change(difference: Difference, unit: Unit) -> str:
+    change = difference.difference
+    if change is None:
+        return "-"
+    sign = "+" if change > 0 else ""
+    if unit is Unit.SHARE:
+        return f"{sign}{100 * change:.1f} points"
+    return f"{sign}{number(change, unit)}"
+
+
+def _ratio(difference: Difference) -> str:
+    return "-" if difference.ratio is None else f"{difference.ratio:.3g}×"
+
+
+def heads(comparison: Comparison) -> list[str]:
+    heads = ["median of the runs (least to most)"]
+    for place in range(len(comparison.subjects)):
+        name = letter(place)
+        heads += [name, f"{name} - A", f"{name} / A", "says"] if place else [name]
+    return heads
+
+
+def cells(line: Line) -> list[str]:
+    unit = line.metric.unit
+    found = [line.metric.name, _sample(line.samples[0], unit)]
+    for sample, difference in zip(line.samples[1:], line.differences, strict=True):
+        found += [
+            _sample(sample, unit),
+            _change(difference, unit),
+            _ratio(difference),
+            difference.judgement.value,
+        ]
+    return found
+
+
+def text(comparison: Comparison) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, head in enumerate(heads(comparison)):
+        left = place == 0 or head == "says"
+        table.add_column(head, justify="left" if left else "right")
+    for line in comparison.lines:
+        judged = {
+            difference.judgement.value: difference.judgement for difference in line.differences
+        }
+        table.add_row(
+            *(
+                Text(cell, style=_STYLES.get(judged.get(cell, Judgement.SAME), ""))
+                for cell in cells(line)
+            )
+        )
+    return Group(
+        *(Text(subject(place, of)) for place, of in enumerate(comparison.subjects)),
+        Text(),
+        table,
+        Text(),
+        Text(_RULE, style="dim"),
+        *(Text(line, style="yellow") for line in reservations(comparison)),
+    )
+
+
+def document(comparison: Comparison) -> dict[str, Any]:
+    """Counts, seconds and shares; what is not known is null."""
+    return {
+        "recordings": [
+            {"file": of.name, "ended": of.ended, **of.metadata.document()}
+            for of in comparison.subjects
+        ],
+        "reservations": [
+            {"recording": place, "why": list(found)}
+            for place, found in comparison.reservations.items()
+        ],
+        "metrics": [
+            {
+                "name": line.metric.name,
+                "unit": line.metric.unit.value,
+                "recordings": [
+                    {"runs": list(sample.values), "median": sample.median}
+                    for sample in line.samples
+                ],
+                "differences": [
+                    {
+                        "difference": each.difference,
+                        "ratio": each.ratio,
+                        "judgement": each.judgement.value,
+                    }
+                    for each in line.differences
+                ],
+            }
+            for line in comparison.lines
+        ],
+    }
+
+
+def _flat(comparison: Comparison) -> Iterator[list[object]]:
+    for line in comparison.lines:
+        for place, sample in enumerate(line.samples):
+            least, most = sample.spread or (None, None)
+            row: list[object] = [line.metric.name, line.metric.unit.value]
+            row += [comparison.subjects[place].name, len(sample.values)]
+            row += [sample.median, least, most]
+            if place:
+                difference = line.differences[place - 1]
+                row += [difference.difference, difference.ratio, difference.judgement.value]
+            else:
+                row += [None, None, None]
+            yield row
+
+
+def write_csv(comparison: Comparison, stream: IO[str]) -> None:
+    """A line for each metric and recording; differences and ratios are to the first one."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        [
+            *("metric", "unit", "file", "runs", "median", "least", "most"),
+            *("difference", "ratio", "judgement"),
+        ]
+    )
+    writer.writerows(_flat(comparison))
+
+
+def page(comparison: Comparison) -> str:
+    """One self-contained page."""
+    from pte_trace.views import comparison_plots, page
+
+    names = " and ".join(subject.name for subject in comparison.subjects)
+    return page.page(
+        f"pte-trace: {names} compared",
+        [
+            page.paragraphs(subject(place, of) for place, of in enumerate(comparison.subjects)),
+            page.notes(reservations(comparison)),
+            page.table("Side by side", heads(comparison), map(cells, comparison.lines)),
+            page.paragraphs([_RULE]),
+            page.plot_grid(comparison_plots.of_comparison(comparison)),
+        ],
+    )

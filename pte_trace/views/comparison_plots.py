@@ -1,0 +1,148 @@
+"""Plots of recordings side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import plotly.graph_objects as go
+
+from pte_trace.recording.comparison import Basis, Comparison, Judgement, Subject
+from pte_trace.recording.summary import Run
+from pte_trace.records import BUCKETS, CAUSES, OUTCOMES, REASONS, Histogram
+from pte_trace.snapshot import total
+from pte_trace.views.plots import COLOURS, figure
+from pte_trace.views.sentences import duration
+
+
+def _names(comparison: Comparison) -> list[str]:
+    return [
+        f"{chr(ord('A') + place)}: Linux {subject.metadata.kernel.release}"
+        for place, subject in enumerate(comparison.subjects)
+    ]
+
+
+def _medians(subject: Subject, values: Callable[[Run], Sequence[int]]) -> list[float]:
+    return [median(column) for column in zip(*map(values, subject.summary.runs), strict=True)]
+
+
+def _bars(
+    comparison: Comparison,
+    title: str,
+    labels: Sequence[str],
+    values: Callable[[Run], Sequence[int]],
+    *,
+    x: str,
+    y: str,
+) -> go.Figure:
+    made = figure(
+        title,
+        (
+            go.Bar(
+                x=_medians(subject, values),
+                y=list(labels),
+                name=name,
+                orientation="h",
+                marker={"color": COLOURS[place % len(COLOURS)]},
+            )
+            for place, (name, subject) in enumerate(
+                zip(_names(comparison), comparison.subjects, strict=True)
+            )
+        ),
+        x=x,
+        y=y,
+        rows=len(labels) * len(comparison.subjects),
+    )
+    made.update_layout(barmode="group")
+    made.update_yaxes(autorange="reversed")
+    return made
+
+
+def _costs(comparison: Comparison) -> go.Figure:
+    costs = [
+        total(run.counts for run in subject.summary.runs).reuse_cost
+        for subject in comparison.subjects
+    ]
+    filled = [n for n in range(BUCKETS) if any(cost.log2[n] for cost in costs)] or [0]
+    buckets = range(filled[0], filled[-1] + 1)
+    made = figure(
+        "Cost of a wp_reuse fault",
+        (
+            go.Bar(
+                x=[duration(2**n / 1e9) for n in buckets],
+                y=[_percent(cost, n) for n in buckets],
+                name=name,
+                marker={"color": COLOURS[place % len(COLOURS)]},
+            )
+            for place, (name, cost) in enumerate(zip(_names(comparison), costs, strict=True))
+        ),
+        x="time in the fault, at least (ns, µs, ms)",
+        y="share of the faults timed (%)",
+    )
+    made.update_layout(barmode="group")
+    return made
+
+
+def _percent(cost: Histogram, bucket: int) -> float | None:
+    return 100 * cost.log2[bucket] / cost.count if cost.count else None
+
+
+def _runs(comparison: Comparison) -> go.Figure:
+    return figure(
+        "Each run's duration",
+        (
+            go.Box(
+                y=[run.duration_s for run in subject.summary.runs],
+                name=name,
+                boxpoints="all",
+                marker={"color": COLOURS[place % len(COLOURS)]},
+                showlegend=False,
+            )
+            for place, (name, subject) in enumerate(
+                zip(_names(comparison), comparison.subjects, strict=True)
+            )
+        ),
+        x="recording",
+        y="duration (seconds)",
+    )
+
+
+def of_comparison(comparison: Comparison) -> list[go.Figure]:
+    """All plots there are comparable data for."""
+    apart = {
+        basis
+        for line in comparison.lines
+        for difference in line.differences
+        if difference.judgement is Judgement.NOT_COMPARABLE and len(line.metric.bases) == 1
+        for basis in line.metric.bases
+    }
+    efforts = [subject.metadata.effort for subject in comparison.subjects]
+    plots = [_runs(comparison)]
+    if Basis.FAULTS not in apart:
+        plots.append(
+            _bars(
+                comparison,
+                "Write faults, by outcome",
+                OUTCOMES,
+                lambda run: run.counts.write_faults,
+                x="write faults (median of the runs)",
+                y="outcome",
+            )
+        )
+    if all(effort.inspects for effort in efforts) and Basis.CHANGES not in apart:
+        plots.append(
+            _bars(
+                comparison,
+                "PTEs made writable, or left read-only",
+                [
+                    *(f"writable: {each}" for each in CAUSES),
+                    *(f"read-only: {each}" for each in REASONS),
+                ],
+                lambda run: run.counts.made_writable + run.counts.left_readonly,
+                x="PTEs (median of the runs)",
+                y="cause or reason",
+            )
+        )
+    if all(effort.times for effort in efforts):
+        plots.append(_costs(comparison))
+    return plots

@@ -1,0 +1,121 @@
+"""One self-contained page: everything it shows is in it, nothing is fetched."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from string import Template
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from pte_trace.recording.metadata import Metadata
+from pte_trace.recording.summary import Summary
+from pte_trace.views import plots, recorded, sentences
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>$title</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem; }
+h1 { font-size: 1.4rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; }
+p { overflow-wrap: anywhere; }
+.notes { background: #fff4d6; border-left: 4px solid #E69F00; padding: .5rem 1rem; }
+.notes p { margin: .3rem 0; }
+.plots { display: grid; gap: 1rem; }
+@media (min-width: 60rem) { .plots { grid-template-columns: 1fr 1fr; } }
+.plots > div { min-width: 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid #ddd; padding: .25rem .75rem .25rem 0; }
+th, td { text-align: left; vertical-align: top; }
+td.number { text-align: right; white-space: nowrap; }
+</style>
+<script>$plotly</script>
+</head>
+<body>
+<h1>$title</h1>
+$body
+</body>
+</html>
+""")
+_CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """*parts* are HTML."""
+    return _PAGE.substitute(title=html.escape(title), plotly=get_plotlyjs(), body="\n".join(parts))
+
+
+def paragraphs(lines: Iterable[str]) -> str:
+    return "\n".join(f"<p>{html.escape(line)}</p>" for line in lines)
+
+
+def notes(lines: Sequence[str]) -> str:
+    """What a reader must know; nothing where there is nothing to know."""
+    return f'<div class="notes">{paragraphs(lines)}</div>' if lines else ""
+
+
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The first column are names, the others numbers."""
+    head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
+    lines = [
+        f"<tr><td>{html.escape(first)}</td>"
+        + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    ]
+    return (
+        f'<h2>{html.escape(caption)}</h2><div class="scroll"><table><tr>{head}</tr>'
+        f"{''.join(lines)}</table></div>"
+    )
+
+
+def plot_grid(figures: Iterable[go.Figure]) -> str:
+    shown = "\n".join(
+        f"<div>{each.to_html(full_html=False, include_plotlyjs=False, config=_CONFIG)}</div>"
+        for each in figures
+    )
+    return f'<div class="plots">{shown}</div>'
+
+
+def report(metadata: Metadata, summary: Summary, *, ended: bool) -> str:
+    """The page of one recording."""
+    whole = summary.whole
+    said = [note.plain for note in recorded.notes(metadata, summary, ended=ended)]
+    return page(
+        f"pte-trace: {recorded.subject(metadata)}",
+        [
+            paragraphs([recorded.heading(metadata, summary), sentences.heading(whole).plain]),
+            paragraphs([sentences.summary(whole).plain]),
+            notes(said),
+            plot_grid(plots.of_recording(summary.timeline, whole)),
+            table(
+                "Hooks",
+                ["hook", "attached to", "how", "degraded"],
+                [
+                    (name, hook.function, hook.how.value, hook.degraded or "no")
+                    for name, hook in whole.hooks.items()
+                ],
+            ),
+            table("What was lost, and what tracing cost", ["", ""], _health(summary)),
+        ],
+    )
+
+
+def _health(summary: Summary) -> list[tuple[str, str]]:
+    health = summary.whole.health
+    spent = health.probe_seconds
+    return [
+        ("events that found no room for their VMA", f"{health.map_full:,}"),
+        ("runs of our programs that the kernel skipped", f"{health.missed_runs:,}"),
+        (
+            "time in our programs",
+            "not measured (sysctl kernel.bpf_stats_enabled)" if spent is None else f"{spent:.3f} s",
+        ),
+    ]

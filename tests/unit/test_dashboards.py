@@ -1,0 +1,110 @@
+"""The dashboards: complete, and about metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+
+from pte_trace.exporter.metrics import StateCollector
+from pte_trace.snapshot import Health
+from tests.unit.builders import counts, histogram, record
+from tests.unit.test_metrics import state_of
+
+ROOT = Path(__file__).parents[2]
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in ROOT.glob("dashboards/*.json")}
+# What Grafana brings itself.
+TYPES = {"stat", "timeseries", "heatmap", "table"}
+SERIES = re.compile(r"\b(?:(?:instance|release):)?(?:pte_trace|process)_[a-z_0-9:]+")
+
+
+def panels() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, dashboard in DASHBOARDS.items():
+        for panel in dashboard["panels"]:
+            if panel["type"] != "row":
+                yield name, panel
+
+
+PANELS = [pytest.param(panel, id=f"{name}-{panel['title']}") for name, panel in panels()]
+
+
+def known_series() -> set[str]:
+    counted = counts(faults={"other": 1}, costs={"other": histogram(1)})
+    state = state_of(
+        record(counts=counted, name="[heap]"),
+        record(counts=counts(costs={"wp_reuse": histogram(9)})),
+        health=Health(probe_seconds=1.0),
+    )
+    exported = generate_latest(StateCollector(state, {}, "1")).decode()
+    rules = yaml.safe_load((ROOT / "deploy/prometheus/recording.yml").read_text())
+    return {line.split("{")[0].split(" ")[0] for line in exported.splitlines()} | {
+        rule["record"] for group in rules["groups"] for rule in group["rules"]
+    }
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
+    assert panel["type"] in TYPES
+    assert panel["title"]
+    assert len(panel["description"]) > 20
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert panel["options"]
+    references = [target["refId"] for target in panel["targets"]]
+    assert references
+    assert len(set(references)) == len(references)
+    assert all(references)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_asks_for_series_there_are(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        asked = set(SERIES.findall(target["expr"]))
+        assert asked
+        assert asked <= known_series()
+
+
+def test_the_fleet_asks_for_recorded_series_only() -> None:
+    """So that it costs a series per machine or release, and works on a federated Prometheus."""
+    for name, panel in panels():
+        if name == "pte-trace-fleet":
+            for target in panel["targets"]:
+                asked = SERIES.findall(target["expr"])
+                assert all(":" in series or series == "pte_trace_kernel_info" for series in asked)
+
+
+def test_the_dashboards_lead_to_each_other() -> None:
+    assert {dashboard["uid"] for dashboard in DASHBOARDS.values()} == set(DASHBOARDS)
+    for dashboard in DASHBOARDS.values():
+        (link,) = dashboard["links"]
+        assert set(link["tags"]) <= set(dashboard["tags"])
+    assert "/d/pte-trace-machine?var-instance=${__data.fields.instance}" in json.dumps(
+        DASHBOARDS["pte-trace-fleet"]
+    )
+
+
+def test_there_are_variables_for_the_source_and_the_machine() -> None:
+    for name, wanted in (("machine", {"datasource", "instance"}), ("fleet", {"datasource"})):
+        variables = DASHBOARDS[f"pte-trace-{name}"]["templating"]["list"]
+        assert wanted <= {variable["name"] for variable in variables}
+
+
+def test_panels_do_not_overlap() -> None:
+    for dashboard in DASHBOARDS.values():
+        taken: set[tuple[int, int]] = set()
+        for panel in dashboard["panels"]:
+            at = panel["gridPos"]
+            cells = {
+                (x, y)
+                for x in range(at.get("x", 0), at.get("x", 0) + at["w"])
+                for y in range(at.get("y", 0), at.get("y", 0) + at["h"])
+            }
+            assert not cells & taken, panel["title"]
+            assert all(x < 24 for x, _ in cells)
+            taken |= cells

@@ -1,0 +1,82 @@
+"""What the package installs beside the program: a manual page, and completions that complete."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def manual() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("manual", ROOT / "docs" / "manual.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_installed_is_what_the_commands_say(manual: ModuleType) -> None:
+    """`make manual` writes it anew."""
+    files = manual.files()
+
+    assert {path: (ROOT / "share" / path).read_text() for path in files} == files
+
+
+def test_the_package_installs_all_of_it(manual: ModuleType) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+
+    assert installed == {f"share/{path}": f"share/{path}" for path in manual.files()}
+
+
+def test_the_manual_page_has_every_command_and_option(manual: ModuleType) -> None:
+    page = manual.files()[Path("man/man1/pte-trace.1")]
+
+    for command in ("record", "compare", "lab run"):
+        assert f".SS pte\\-trace {command}" in page
+    assert "\\-\\-replay" in page
+    assert ".SH EXIT STATUS" in page
+
+
+@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
+def test_the_manual_page_is_sound() -> None:
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", "-z", ROOT / "share/man/man1/pte-trace.1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("pte-trace re", {"record", "report"}), ("pte-trace compare --ht", {"--html"})],
+)
+def test_completion_completes(shell: str, words: str, expected: set[str]) -> None:
+    """As the shells' functions ask for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from pte_trace.__main__ import main; main()"],
+        env={
+            "_PTE_TRACE_COMPLETE": f"{shell}_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": words.split()[-1] if shell == "fish" else str(len(words.split()) - 1),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for each in expected:
+        assert re.search(rf"(?:^|,){each}(?:\t|$)", done.stdout, re.MULTILINE), done.stdout
