@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,18 +202,18 @@ def _wait(for_: Any) -> None:
 def main() -> None:
     """Run a fleet until Ctrl-C, and say where to look."""
     kernels = sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"Booting {' and '.join(kernels)}; they serve in a minute or two.", flush=True)
-    with running(kernels) as fleet:
+    with suppress(KeyboardInterrupt), running(kernels) as fleet:
         for machine in fleet.machines:
             print(f"  {machine.kernel:12} http://{machine.instance}/")
         print(f"  {'Prometheus':12} {fleet.prometheus.url}/")
         print("  Try there: release:pte_trace_write_faults:rate5m")
         print("Grafana: add that Prometheus, then import dashboards/*.json. Ctrl-C ends it all.")
         sys.stdout.flush()
-        try:
-            signal.pause()
-        except KeyboardInterrupt:
-            print("\nStopping.")
+        signal.pause()
+    print("\nAll of it has ended.")
 
 
 if __name__ == "__main__":
