@@ -208,7 +208,10 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             "vm_area_struct",
             Field("", limits),
             Field("vm_mm", to("mm_struct")),
-            Field("vm_page_prot", write.struct("pgprot", *of("pgprot", Field("pgprot", u64)))),
+            Field(
+                "vm_page_prot",
+                write.struct("pgprot", *of("vm_area_struct.vm_page_prot", Field("pgprot", u64))),
+            ),
             Field("", flags),
             Field("vm_ops", write.pointer(write.const(operations))),
             Field("vm_file", to("file")),
