@@ -37,12 +37,26 @@ static bool saved_at_entry(u32 function, struct saved *saved)
 	if (!found)
 		return false;
 	*saved = *found;
-	calls.delete(&call);
 	return true;
+}
+
+static int forget(u32 function)
+{
+	struct call call = {.thread = bpf_get_current_pid_tgid(), .function = function};
+
+	calls.delete(&call);
+	return 0;
 }
 #endif
 
 #if FENTRY_handle_mm_fault
+#if COSTS
+KFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault)
+{
+	return fault_begins(address, flags);
+}
+#endif
+
 KRETFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault, u64 result)
 {
 	return fault_done((struct vm_area_struct *)vma, address, flags, result);
@@ -50,7 +64,13 @@ KRETFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault, u64 result)
 #else
 int enter_handle_mm_fault(struct pt_regs *ctx)
 {
-	return save(ctx, HOOK_handle_mm_fault);
+	save(ctx, HOOK_handle_mm_fault);
+#if COSTS
+	u64 arguments[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};
+
+	fault_begins(arguments[AT_handle_mm_fault_address], arguments[AT_handle_mm_fault_flags]);
+#endif
+	return 0;
 }
 
 int leave_handle_mm_fault(struct pt_regs *ctx)
@@ -59,9 +79,10 @@ int leave_handle_mm_fault(struct pt_regs *ctx)
 
 	if (!saved_at_entry(HOOK_handle_mm_fault, &call))
 		return 0;
-	return fault_done((struct vm_area_struct *)call.arguments[AT_handle_mm_fault_vma],
-			  call.arguments[AT_handle_mm_fault_address],
-			  call.arguments[AT_handle_mm_fault_flags], ctx->ax);
+	fault_done((struct vm_area_struct *)call.arguments[AT_handle_mm_fault_vma],
+		   call.arguments[AT_handle_mm_fault_address],
+		   call.arguments[AT_handle_mm_fault_flags], ctx->ax);
+	return forget(HOOK_handle_mm_fault);
 }
 #endif
 
@@ -82,14 +103,15 @@ int leave_do_wp_page(struct pt_regs *ctx)
 
 	if (!saved_at_entry(HOOK_do_wp_page, &call))
 		return 0;
-	return wp_page_done((struct vm_fault *)call.arguments[AT_do_wp_page_vmf], ctx->ax);
+	wp_page_done((struct vm_fault *)call.arguments[AT_do_wp_page_vmf], ctx->ax);
+	return forget(HOOK_do_wp_page);
 }
 #endif
 
 #if FENTRY_change_protection
 KRETFUNC_PROBE(change_protection, PARAMETERS_change_protection, u64 result)
 {
-	return protection_changed((struct vm_area_struct *)vma, cp_flags, result);
+	return protection_changed(ctx, (struct vm_area_struct *)vma, start, end, cp_flags, result);
 }
 #else
 int enter_change_protection(struct pt_regs *ctx)
@@ -97,14 +119,19 @@ int enter_change_protection(struct pt_regs *ctx)
 	return save(ctx, HOOK_change_protection);
 }
 
+/* What was saved stays until the last run: protection_changed() may go on in another one. */
 int leave_change_protection(struct pt_regs *ctx)
 {
 	struct saved call;
 
 	if (!saved_at_entry(HOOK_change_protection, &call))
 		return 0;
-	return protection_changed((struct vm_area_struct *)call.arguments[AT_change_protection_vma],
-				  call.arguments[AT_change_protection_cp_flags], ctx->ax);
+	protection_changed(ctx,
+			   (struct vm_area_struct *)call.arguments[AT_change_protection_vma],
+			   call.arguments[AT_change_protection_start],
+			   call.arguments[AT_change_protection_end],
+			   call.arguments[AT_change_protection_cp_flags], ctx->ax);
+	return forget(HOOK_change_protection);
 }
 #endif
 
@@ -112,7 +139,7 @@ int leave_change_protection(struct pt_regs *ctx)
 #elif FENTRY_change_pte_range
 KRETFUNC_PROBE(change_pte_range, PARAMETERS_change_pte_range, u64 result)
 {
-	return pte_range_changed((struct vm_area_struct *)vma, cp_flags, result);
+	return pte_range_changed((struct vm_area_struct *)vma, pmd, addr, end, cp_flags, result);
 }
 #else
 int enter_change_pte_range(struct pt_regs *ctx)
@@ -126,8 +153,12 @@ int leave_change_pte_range(struct pt_regs *ctx)
 
 	if (!saved_at_entry(HOOK_change_pte_range, &call))
 		return 0;
-	return pte_range_changed((struct vm_area_struct *)call.arguments[AT_change_pte_range_vma],
-				 call.arguments[AT_change_pte_range_cp_flags], ctx->ax);
+	pte_range_changed((struct vm_area_struct *)call.arguments[AT_change_pte_range_vma],
+			  call.arguments[AT_change_pte_range_pmd],
+			  call.arguments[AT_change_pte_range_addr],
+			  call.arguments[AT_change_pte_range_end],
+			  call.arguments[AT_change_pte_range_cp_flags], ctx->ax);
+	return forget(HOOK_change_pte_range);
 }
 #endif
 
@@ -149,7 +180,8 @@ int leave_mmap_region(struct pt_regs *ctx)
 
 	if (!saved_at_entry(HOOK_mmap_region, &call))
 		return 0;
-	return mapping_born(call.arguments[AT_mmap_region_len], ctx->ax);
+	mapping_born(call.arguments[AT_mmap_region_len], ctx->ax);
+	return forget(HOOK_mmap_region);
 }
 #endif
 

@@ -4,10 +4,6 @@
  * PTEs it processed.
  */
 
-#define MM_CP_PROT_NUMA		0x2
-#define MM_CP_UFFD_WP		0x4
-#define MM_CP_UFFD_WP_RESOLVE	0x8
-
 static void count_change(struct vma_record *record, u64 cp_flags, u64 calls, u64 ptes)
 {
 	/* Not an index computed at run time: each counter keeps its own address. */
@@ -26,32 +22,41 @@ static void count_change(struct vma_record *record, u64 cp_flags, u64 calls, u64
 #undef CHANGED
 }
 
-/* One call of change_protection(). Its PTEs are counted here where its callee cannot be hooked. */
-static int protection_changed(struct vm_area_struct *vma, u64 cp_flags, s64 ptes)
+/*
+ * One call of change_protection(). What is done for each PTE is done here where
+ * its callee cannot be hooked. May run several times for one call (see walk.h).
+ */
+static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, u64 end,
+			      u64 cp_flags, s64 ptes)
 {
 	struct vma_record *record = record_of(vma);
 
 	if (!record)
 		return 0;
-	record->last_change_ns = bpf_ktime_get_ns();
-#if TRACED_change_pte_range
-	ptes = 0;
-#endif
-	count_change(record, cp_flags, 1, ptes);
+	if (!is_continued(start, end)) {
+		record->last_change_ns = bpf_ktime_get_ns();
+		count_change(record, cp_flags, 1, TRACED_change_pte_range ? 0 : ptes);
+	}
+	inspect_range(ctx, record, vma, start, end, cp_flags, ptes);
 	return 0;
 }
 
 #if TRACED_change_pte_range
 /* One page table's part of it. -EAGAIN (since Linux 6.5): the caller repeats the attempt. */
-static int pte_range_changed(struct vm_area_struct *vma, u64 cp_flags, s64 ptes)
+static int pte_range_changed(struct vm_area_struct *vma, u64 pmd, u64 addr, u64 end,
+			     u64 cp_flags, s64 ptes)
 {
 	struct vma_record *record;
 
 	if (ptes <= 0)
 		return 0;
 	record = record_of(vma);
-	if (record)
-		count_change(record, cp_flags, 0, ptes);
+	if (!record)
+		return 0;
+	count_change(record, cp_flags, 0, ptes);
+#if INSPECT
+	inspect_table(record, vma, pmd, addr, end, cp_flags, ptes);
+#endif
 	return 0;
 }
 #endif

@@ -75,11 +75,11 @@ struct vma_key {
 	__u64 image;
 	__u64 start;
 	__u64 end;
+	__u32 tgid;
+	__u32 reserved;
 	__u64 inode;
 	__u32 dev;
-	__u32 tgid;
 	__u32 shared;
-	__u32 reserved;
 };
 
 struct vma_record {

@@ -23,13 +23,15 @@ BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
 
 /*
  * When mmap() made a mapping: tells a mapping put where another one was from a
- * part that mprotect() split off. Losing old ones costs two rows for one.
+ * part that mprotect() split off. Losing old ones costs two rows for one. The
+ * key is what a struct vma_key begins with.
  */
 struct birth {
 	u64 image;
 	u64 start;
 	u64 end;
-	u64 tgid;
+	u32 tgid;
+	u32 reserved;
 };
 
 BPF_TABLE("lru_hash", struct birth, u64, births, MAX_BIRTHS);
@@ -172,9 +174,6 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 				     struct vm_area_struct *vma, struct task_struct *leader)
 {
 	struct file *file = PROBE(vma, vm_file);
-	struct birth birth = {
-		.image = key->image, .start = key->start, .end = key->end, .tgid = key->tgid,
-	};
 	struct task_struct *parent;
 	struct vma_record *record;
 	u64 *born_ns;
@@ -189,7 +188,7 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 		return unattributed(table);
 
 	record->first_seen_ns = bpf_ktime_get_ns();
-	born_ns = births.lookup(&birth);
+	born_ns = births.lookup((struct birth *)key);
 	if (born_ns)
 		record->born_ns = *born_ns;
 	record->kind = kind_of(vma, file, PROBE(vma, vm_flags));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import mmap
 import os
 import re
 import struct
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from pte_trace import kernel_types
 from pte_trace.btf import BTF
+from pte_trace.effort import Effort
 from pte_trace.errors import HostError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
@@ -25,6 +27,7 @@ from pte_trace.records import LAYOUT
 _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES = 192, 208
+_WALKER = (b"__change_protection", b"leave_change_protection")
 
 
 def bcc_version() -> tuple[str | None, str | None]:
@@ -108,7 +111,9 @@ class Driver:
     Nothing is counted before `read` was called once. Use as a context manager.
     """
 
-    def __init__(self, plan: Plan, filters: Filters, capacity: Capacity, btf: BTF) -> None:
+    def __init__(
+        self, plan: Plan, filters: Filters, capacity: Capacity, effort: Effort, btf: BTF
+    ) -> None:
         """Compile, load and attach. Raises HostError."""
         if plan.refusal:
             raise HostError(plan.refusal.why, plan.refusal.mend)
@@ -120,8 +125,10 @@ class Driver:
         lines: list[str] = []
         try:
             with _kernel_source(btf), _diagnostics() as lines:
-                self._bpf: Any = BPF(text=text(plan, filters, capacity).encode(), cflags=_CFLAGS)
+                program = text(plan, filters, capacity, effort).encode()
+                self._bpf: Any = BPF(text=program, cflags=_CFLAGS)
                 self._attach_kprobes(plan)
+                self._let_the_walker_go_on()
         except Exception as error:  # BCC raises nothing more special
             raise _failure(error, lines) from error
         finally:
@@ -131,6 +138,7 @@ class Driver:
         self._active: int | None = None
         self._keys = ctypes.create_string_buffer(LAYOUT.key_size * capacity.records)
         self._values = ctypes.create_string_buffer(LAYOUT.record_size * capacity.records)
+        self._show_the_direct_map()
         if filters.cgroup is not None:
             self._bpf[b"cgroups"][0] = str(filters.cgroup)
 
@@ -140,6 +148,30 @@ class Driver:
             if attachment.how is How.KPROBE:
                 self._bpf.attach_kprobe(event=event, fn_name=b"enter_" + event)
                 self._bpf.attach_kretprobe(event=event, fn_name=b"leave_" + event)
+
+    def _let_the_walker_go_on(self) -> None:
+        """The program that walks a page table calls itself through a table (see bpf/walk.h)."""
+        if self._fd("walker") < 0:
+            return
+        functions = self._bpf.funcs.items()
+        walker = next(each for name, each in functions if name.endswith(_WALKER))
+        self._update("walker", struct.pack("=I", 0), struct.pack("=i", walker.fd))
+
+    def _show_the_direct_map(self) -> None:
+        """Take the write fault from which the programs learn where page tables are.
+
+        See learn_direct_map() in bpf/inspection.h. Writing to a page that was only read is
+        such a fault on every kernel: it is the shared zero page.
+        """
+        if self._fd("direct_map") < 0:
+            return
+        with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
+            page[0] = page[0] + 1
+        if not any(self._lookup("direct_map", struct.pack("=I", 0), 8) or b""):
+            raise HostError(
+                "The place of this kernel's page tables could not be found out.",
+                "Trace without looking at them: --inspect none",
+            )
 
     def _fd(self, table: str) -> int:
         return int(self._lib.bpf_table_fd(self._bpf.module, table.encode()))

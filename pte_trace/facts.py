@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pte_trace import kernel_types, trial
+from pte_trace import behavior, kernel_types, trial
+from pte_trace.behavior import Behavior
 from pte_trace.btf import BTF, BTFError
 
 CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -25,6 +26,7 @@ TRACED_FUNCTIONS = (
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe")
+_CPUINFO = Path("/proc/cpuinfo")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 
 
@@ -54,6 +56,8 @@ class HostFacts:
     kprobes: bool | None = None
     tracefs: bool | None = None
     kptr_restrict: int | None = None
+    five_level_page_tables: bool | None = None
+    behavior: Behavior = field(default_factory=Behavior)
     bcc_version: str | None = None
     bcc_impostor: str | None = None
     functions: Mapping[str, FunctionFacts] = field(default_factory=dict)
@@ -82,6 +86,16 @@ def _kptr_restrict() -> int | None:
         return int(_KPTR_RESTRICT.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _five_level_page_tables() -> bool | None:
+    """The kernel takes the flag away where it does not use them (check_la57_support())."""
+    try:
+        text = _CPUINFO.read_text()
+    except OSError:
+        return None
+    flags = next((line for line in text.splitlines() if line.startswith("flags")), None)
+    return None if flags is None else "la57" in flags.split()
 
 
 def _exists(path: Path) -> bool | None:
@@ -134,6 +148,8 @@ def collect(
         kprobes=_exists(_KPROBE_PMU),
         tracefs=_any(map(_exists, _TRACEFS)),
         kptr_restrict=_kptr_restrict(),
+        five_level_page_tables=_five_level_page_tables(),
+        behavior=behavior.observe(),
         bcc_version=bcc[0],
         bcc_impostor=bcc[1],
         functions={name: _function(name, btf) for name in TRACED_FUNCTIONS},

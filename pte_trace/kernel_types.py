@@ -17,9 +17,17 @@ from pte_trace.errors import HostError
 # a struct that another one embeds comes before it.
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "path": ("dentry", "mnt"),
-    "vm_area_struct": ("vm_start", "vm_end", "vm_mm", "vm_flags", "vm_file", "vm_ops"),
-    "vm_fault": ("vma", "flags", "address", "orig_pte", "pte"),
-    "mm_struct": ("start_brk", "brk", "start_stack"),
+    "vm_area_struct": (
+        "vm_start",
+        "vm_end",
+        "vm_mm",
+        "vm_page_prot.pgprot",
+        "vm_flags",
+        "vm_file",
+        "vm_ops",
+    ),
+    "vm_fault": ("vma", "flags", "address", "orig_pte", "pmd", "pte"),
+    "mm_struct": ("pgd", "start_brk", "brk", "start_stack"),
     "task_struct": (
         "tgid",
         "mm",

@@ -36,7 +36,6 @@ class Hook:
 
     name: str
     stand_in: str | None
-    arguments: tuple[str, ...]
     degraded_by_stand_in: str | None = None
     mend: str = ""
     degraded_without: str | None = None
@@ -46,25 +45,32 @@ HOOKS = (
     Hook(
         "change_pte_range",
         "change_protection",
-        ("vma", "cp_flags"),
         "change_pte_range is not traceable here (inlined); using change_protection, its caller,"
         " which counts a huge page as 512 PTEs.",
         "A kernel that has it out of line mends this: Debian's from 7.2 on do, and any built with"
         " noinline on it.",
     ),
-    Hook("change_protection", None, ("vma", "cp_flags")),
-    Hook("do_wp_page", None, ("vmf",)),
-    Hook("handle_mm_fault", None, ("vma", "address", "flags")),
+    Hook("change_protection", None),
+    Hook("do_wp_page", None),
+    Hook("handle_mm_fault", None),
     # Tells a mapping put where another one was from a part mprotect split off.
     Hook(
         "mmap_region",
         None,
-        ("len",),
         mend="A kernel where a trampoline or a kprobe can be put on mmap_region mends this.",
         degraded_without="mmap_region is not traceable here; a mapping put in the place of"
         " another of the same name is shown as one row with it.",
     ),
 )
+
+# The parameters the programs use of each function, by the kernel's names.
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {
+    "change_pte_range": ("vma", "pmd", "addr", "end", "cp_flags"),
+    "change_protection": ("vma", "start", "end", "cp_flags"),
+    "do_wp_page": ("vmf",),
+    "handle_mm_fault": ("vma", "address", "flags"),
+    "mmap_region": ("len",),
+}
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,16 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class PageTables:
+    """How to look at page tables, and what this kernel's mprotect() makes of PTEs."""
+
+    levels: int = 4
+    optimized: bool = True
+    clean_pages_refused: bool = False
+    soft_dirty: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """What to attach. Nothing is attached where ``refusal`` is set."""
 
@@ -94,6 +110,7 @@ class Plan:
     refusal: Refusal | None
     follow_btf_pointers: bool = False
     current_task_btf: bool = False
+    page_tables: PageTables = PageTables()
 
     @property
     def functions(self) -> Mapping[str, Attachment]:
@@ -119,6 +136,17 @@ def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
         None,
         follow_btf_pointers=direct,
         current_task_btf=direct and facts.current_task_btf is True,
+        page_tables=_page_tables(facts),
+    )
+
+
+def _page_tables(facts: HostFacts) -> PageTables:
+    """What is not known is taken to be as on a kernel of today, without soft-dirty bits."""
+    return PageTables(
+        levels=5 if facts.five_level_page_tables else 4,
+        optimized=facts.behavior.optimization is not False,
+        clean_pages_refused=facts.behavior.clean_pages is False,
+        soft_dirty=facts.behavior.soft_dirty is True,
     )
 
 
@@ -189,8 +217,8 @@ def _refusal(facts: HostFacts) -> Refusal | None:
     return None
 
 
-def _way(hook: Hook, function: FunctionFacts, ways: tuple[How, ...]) -> How | None:
-    if function.parameters is None or not set(hook.arguments) <= set(function.parameters):
+def _way(name: str, function: FunctionFacts, ways: tuple[How, ...]) -> How | None:
+    if function.parameters is None or not set(ARGUMENTS[name]) <= set(function.parameters):
         return None
     possible = {How.FENTRY: function.fentry, How.KPROBE: function.kprobe}
     return next((how for how in ways if possible[how]), None)
@@ -199,7 +227,7 @@ def _way(hook: Hook, function: FunctionFacts, ways: tuple[How, ...]) -> How | No
 def _attach(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Attachment | None:
     for name in filter(None, (hook.name, hook.stand_in)):
         function = facts.functions.get(name, FunctionFacts())
-        how = _way(hook, function, ways)
+        how = _way(name, function, ways)
         if how is not None:
             assert function.parameters is not None
             degraded = hook.degraded_by_stand_in if name == hook.stand_in else None

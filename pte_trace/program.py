@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from pte_trace.effort import Effort
 from pte_trace.facts import TRACED_FUNCTIONS
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
@@ -19,6 +20,8 @@ SOURCES = (
     "access.h",
     "tasks.h",
     "vma.h",
+    "inspection.h",
+    "walk.h",
     "faults.c",
     "protection.c",
     "follow.c",
@@ -50,15 +53,15 @@ def source(name: str) -> str:
     return (source_directory() / name).read_text("utf-8")
 
 
-def text(plan: Plan, filters: Filters, capacity: Capacity) -> str:
+def text(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> str:
     """The whole program, ready for BCC."""
-    parts = ["#include <linux/types.h>", *_definitions(plan, filters, capacity)]
+    parts = ["#include <linux/types.h>", *_definitions(plan, filters, capacity, effort)]
     for name in SOURCES:
         parts += [f'#line 1 "bpf/{name}"', source(name)]
     return "\n".join(parts)
 
 
-def _definitions(plan: Plan, filters: Filters, capacity: Capacity) -> Iterator[str]:
+def _definitions(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> Iterator[str]:
     yield f"#define MAX_RECORDS {capacity.records}"
     yield f"#define MAX_FILES {capacity.files}"
     yield f"#define MAX_THREADS {capacity.threads}"
@@ -67,10 +70,19 @@ def _definitions(plan: Plan, filters: Filters, capacity: Capacity) -> Iterator[s
     yield f"#define DIRECT {int(plan.follow_btf_pointers)}"
     if plan.current_task_btf:
         yield "#define HAVE_CURRENT_TASK_BTF 1"
+    yield f"#define INSPECT {int(effort.inspects)}"
+    if effort.inspect is not None:
+        yield f"#define MAX_TABLES {effort.inspect}ULL"
+    yield f"#define COSTS {effort.costs}"
+    yield f"#define PAGE_TABLE_LEVELS {plan.page_tables.levels}"
+    yield f"#define OPTIMIZED {int(plan.page_tables.optimized)}"
+    yield f"#define CLEAN_PAGES_REFUSED {int(plan.page_tables.clean_pages_refused)}"
+    yield f"#define SOFT_DIRTY {int(plan.page_tables.soft_dirty)}"
+    for function in TRACED_FUNCTIONS:
+        yield f"#define TRACED_{function} {int(function in plan.functions)}"
     attachments = plan.functions.values()
     yield f"#define KPROBES {int(any(each.how is How.KPROBE for each in attachments))}"
     for each in attachments:
-        yield f"#define TRACED_{each.function} 1"
         yield f"#define FENTRY_{each.function} {int(each.how is How.FENTRY)}"
         yield f"#define HOOK_{each.function} {TRACED_FUNCTIONS.index(each.function)}"
         parameters = ", ".join(f"u64 {name}" for name in each.parameters)

@@ -9,10 +9,10 @@ from os import getpid
 from pathlib import Path
 from types import TracebackType
 
-from pte_trace import facts, optimization, plan
+from pte_trace import facts, plan
 from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
-from pte_trace.effort import Effort
+from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.errors import HostError, PteTraceError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
@@ -21,7 +21,6 @@ from pte_trace.records import LAYOUT, TRACING, decode
 from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
-_EFFORT = Effort(inspect=0, costs=0)  # the programs neither inspect PTEs nor time faults yet
 
 
 class Session:
@@ -31,6 +30,7 @@ class Session:
         self,
         filters: Filters,
         *,
+        effort: Effort = EVERYTHING,
         capacity: Capacity | None = None,
         ways: tuple[How, ...] = BOTH_WAYS,
         split: bool = False,
@@ -42,12 +42,12 @@ class Session:
         Without *keep* each reading is forgotten once it is handed out, and there is no total.
         """
         self.filters = filters
+        self.effort = effort
         self._capacity = capacity or Capacity()
         self._ways = ways
         self._split = split
         self._working = working
         self._keep = keep
-        self.effort = _EFFORT
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
         self._btf: BTF | None = None
@@ -59,7 +59,7 @@ class Session:
         self.plan: Plan = plan.make(self.facts, self._ways)
         if self.plan.refusal:
             raise HostError(self.plan.refusal.why, self.plan.refusal.mend)
-        self.kernel = Kernel(self.facts.release or "unknown", optimization.at_work())
+        self.kernel = Kernel(self.facts.release or "unknown", self.facts.behavior.optimization)
         self._btf = btf
 
     def __enter__(self) -> Session:
@@ -68,7 +68,7 @@ class Session:
             self.examine()
         assert self._btf is not None
         with self._working("Compiling the BPF programs for this kernel"):
-            self.driver = Driver(self.plan, self.filters, self._capacity, self._btf)
+            self.driver = Driver(self.plan, self.filters, self._capacity, self.effort, self._btf)
         self._follow(self.filters.pids)
         return self
 

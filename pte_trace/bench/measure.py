@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from pte_trace import optimization
+from pte_trace import behavior
 from pte_trace.bench import compiler, seed
 from pte_trace.bench.results import Case, Faults, Macro, Micro, Times, Tracing, Write
 from pte_trace.session import Session
@@ -35,7 +35,7 @@ class Bench:
             session.examine()
             self._kernel = session.kernel
         else:
-            self._kernel = Kernel(os.uname().release, optimization.at_work())
+            self._kernel = Kernel(os.uname().release, behavior.observe().optimization)
         self._program = compiler.program()
 
     def micro(self, iterations: int) -> Micro:

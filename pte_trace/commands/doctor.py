@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from pte_trace import facts, optimization, plan
+from pte_trace import facts, plan
 from pte_trace.driver import bcc_version
 from pte_trace.errors import HostError
 from pte_trace.views import diagnosis, text
@@ -30,12 +30,11 @@ def doctor(as_json: bool) -> None:
     btf, problem = facts.read_btf()
     found = facts.collect(btf, problem, bcc_version())
     planned = plan.make(found)
-    at_work = optimization.at_work()
     if as_json:
-        json.dump(diagnosis.document(found, planned, at_work), sys.stdout, indent=2)
+        json.dump(diagnosis.document(found, planned), sys.stdout, indent=2)
         print()
     else:
-        text.console(sys.stdout).print(diagnosis.page(found, planned, at_work))
+        text.console(sys.stdout).print(diagnosis.page(found, planned))
     sys.stdout.flush()
     if planned.refusal:
         raise HostError(planned.refusal.why, planned.refusal.mend)

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import click
 
+from pte_trace.effort import Effort
 from pte_trace.errors import UsageError
 from pte_trace.filters import COMM_LENGTH, Filters
 from pte_trace.plan import How
@@ -29,6 +30,32 @@ _WAYS = {
     "fentry": (How.FENTRY,),
     "kprobe": (How.KPROBE,),
 }
+
+
+class _Inspect(click.ParamType[int | None]):
+    name = "inspect"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        if value == "all":
+            return None
+        if value == "none":
+            return 0
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+            self.fail(f"{value!r} is neither all, none nor a number of page tables.", param, ctx)
+        return int(value)
+
+
+class _Costs(click.ParamType[int]):
+    name = "costs"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = re.fullmatch(r"all|none|1/([1-9][0-9]{0,8})", value)
+        if not found:
+            self.fail(f"{value!r} is neither all, none nor a share as 1/100.", param, ctx)
+        return {"all": 1, "none": 0}.get(value) or int(found[1] or 0)
+
 
 _OUTPUT_OPTIONS = (
     click.option(
@@ -73,6 +100,23 @@ _OPTIONS = (
         help="Room in the kernel for so many VMAs between two readings.",
     ),
     click.option(
+        "--inspect",
+        type=_Inspect(),
+        default="all",
+        show_default=True,
+        metavar="all|N|none",
+        help="Look at the PTEs of all page tables that a protection change touched, of the first N"
+        " or of none.",
+    ),
+    click.option(
+        "--costs",
+        type=_Costs(),
+        default="all",
+        show_default=True,
+        metavar="all|1/N|none",
+        help="Time all write faults, one of N, or none.",
+    ),
+    click.option(
         "--attach",
         type=click.Choice(sorted(_WAYS)),
         default="auto",
@@ -92,10 +136,12 @@ class Request:
     split: bool
     max_vmas: int
     attach: str
+    effort: Effort
 
     def session(self, *, keep: bool = True) -> Session:
         return Session(
             self.filters,
+            effort=self.effort,
             capacity=Capacity(records=self.max_vmas),
             ways=_WAYS[self.attach],
             split=self.split,
@@ -150,6 +196,8 @@ def tracing(
             comm: str | None,
             cgroup: str | None,
             max_vmas: int,
+            inspect: int | None,
+            costs: int,
             attach: str,
             style: str = "text",
             path: Path | None = None,
@@ -157,7 +205,9 @@ def tracing(
             **own: Any,
         ) -> Any:
             filters = make_filters(pids, comm, cgroup, children=children)
-            return command(Request(filters, style, path, split, max_vmas, attach), **own)
+            effort = Effort(inspect, costs)
+            request = Request(filters, style, path, split, max_vmas, attach, effort)
+            return command(request, **own)
 
         result: Callable[..., Any] = wrapped
         left_out = (*(() if output else _OUTPUT_OPTIONS), *(() if split else (_SPLIT,)))

@@ -155,7 +155,7 @@ def _metadata(
 
 
 def _facts(session: Session) -> dict[str, Any]:
-    found = diagnosis.document(session.facts, session.plan, session.kernel.optimization)
+    found = diagnosis.document(session.facts, session.plan)
     return {**found["facts"], "functions": found["functions"]}
 
 

@@ -49,12 +49,14 @@ def _function(name: str, function: FunctionFacts) -> tuple[str, str, str, str]:
     return name, known, _TRIED[function.fentry], _TRIED[function.kprobe]
 
 
-def page(facts: HostFacts, plan: Plan, at_work: bool | None) -> RenderableType:
+def page(facts: HostFacts, plan: Plan) -> RenderableType:
     """The verdict, the facts, what was tried, the plan, and what it cannot do as it should."""
     found = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(facts):
         found.add_row(Text(name), Text(value))
-    found.add_row(Text("mprotect optimization"), Text(_OPTIMIZATION[at_work], style="bold"))
+    found.add_row(Text("soft-dirty bits"), Text(_SAID[facts.behavior.soft_dirty]))
+    at_work = _OPTIMIZATION[facts.behavior.optimization]
+    found.add_row(Text("mprotect optimization"), Text(at_work, style="bold"))
 
     functions = _table("FUNCTION", "IN BTF", "FENTRY", "KPROBE")
     for name, function in facts.functions.items():
@@ -96,10 +98,10 @@ def _degraded(plan: Plan) -> list[RenderableType]:
     return parts
 
 
-def document(facts: HostFacts, plan: Plan, at_work: bool | None) -> dict[str, Any]:
+def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
     """Facts (null is unknown), functions as tried, the plan, and why there is none."""
     return {
-        "kernel": {"release": facts.release, "optimization": at_work},
+        "kernel": {"release": facts.release, "optimization": facts.behavior.optimization},
         "facts": {
             "machine": facts.machine,
             "capabilities": sorted(facts.capabilities) if facts.capabilities is not None else None,
@@ -110,6 +112,9 @@ def document(facts: HostFacts, plan: Plan, at_work: bool | None) -> dict[str, An
             "kprobes": facts.kprobes,
             "tracefs": facts.tracefs,
             "kptr_restrict": facts.kptr_restrict,
+            "five_level_page_tables": facts.five_level_page_tables,
+            "clean_pages": facts.behavior.clean_pages,
+            "soft_dirty": facts.behavior.soft_dirty,
             "bcc": facts.bcc_version,
             "bcc_impostor": facts.bcc_impostor,
         },

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pte_trace import optimization
+from pte_trace import behavior
 from pte_trace.filters import Filters
 from pte_trace.session import Session
 from pte_trace.views.document import document
@@ -107,7 +107,7 @@ def run(session: Session) -> Run:
 @pytest.fixture(scope="session")
 def optimized() -> bool:
     """Whether this kernel has the optimization, found by doing it."""
-    at_work = optimization.at_work()
+    at_work = behavior.observe().optimization
     assert at_work is not None
     return at_work
 

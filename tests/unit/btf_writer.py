@@ -208,7 +208,10 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             "vm_area_struct",
             Field("", limits),
             Field("vm_mm", to("mm_struct")),
-            Field("vm_page_prot", u64),
+            Field(
+                "vm_page_prot",
+                write.struct("pgprot", *of("vm_area_struct.vm_page_prot", Field("pgprot", u64))),
+            ),
             Field("", flags),
             Field("vm_ops", write.pointer(write.const(operations))),
             Field("vm_file", to("file")),
@@ -228,6 +231,7 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             Field("gfp_mask", u32),
             Field("address", u64),
             Field("flags", u32),
+            Field("pmd", write.pointer(pte_t)),
             Field("orig_pte", pte_t),
             Field("pte", write.pointer(pte_t)),
         ),
@@ -237,6 +241,7 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
         *of(
             "mm_struct",
             Field("map_count", u32),
+            Field("pgd", write.pointer(pte_t)),
             Field("start_brk", u64),
             Field("brk", u64),
             Field("start_stack", u64),

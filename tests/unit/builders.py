@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from pte_trace import plan
+from pte_trace.behavior import Behavior
 from pte_trace.facts import CAPABILITIES, FunctionFacts, HostFacts
 from pte_trace.records import (
     BUCKETS,
@@ -47,6 +48,8 @@ def host(**changes: Any) -> HostFacts:
         kprobes=True,
         tracefs=True,
         kptr_restrict=0,
+        five_level_page_tables=False,
+        behavior=Behavior(optimization=True, clean_pages=True, soft_dirty=True),
         bcc_version="0.26.0",
         functions={
             name: FunctionFacts(parameters, fentry=True, kprobe=True)

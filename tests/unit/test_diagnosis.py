@@ -8,20 +8,21 @@ from io import StringIO
 import pytest
 
 from pte_trace import plan
+from pte_trace.behavior import Behavior
 from pte_trace.facts import HostFacts
 from pte_trace.views import diagnosis, text
 from tests.unit.builders import PARAMETERS, host, host_whose, host_without
 
 
-def page(facts: HostFacts, at_work: bool | None = True) -> str:
+def page(facts: HostFacts) -> str:
     stream = StringIO()
-    text.console(stream).print(diagnosis.page(facts, plan.make(facts), at_work))
+    text.console(stream).print(diagnosis.page(facts, plan.make(facts)))
     return stream.getvalue()
 
 
-def fact(facts: HostFacts, name: str, at_work: bool | None = True) -> str:
+def fact(facts: HostFacts, name: str) -> str:
     """What the page says of *name*."""
-    (line,) = (line for line in page(facts, at_work).splitlines() if line.startswith(f"{name}  "))
+    (line,) = (line for line in page(facts).splitlines() if line.startswith(f"{name}  "))
     return line.removeprefix(name).strip()
 
 
@@ -53,7 +54,7 @@ def test_each_fact_has_a_line(facts: HostFacts, name: str, said: str) -> None:
     ("at_work", "said"), [(True, "at work"), (False, "absent"), (None, "unknown")]
 )
 def test_whether_the_optimization_works_is_told(at_work: bool | None, said: str) -> None:
-    assert fact(host(), "mprotect optimization", at_work) == said
+    assert fact(host(behavior=Behavior(optimization=at_work)), "mprotect optimization") == said
 
 
 def test_each_function_has_a_line_of_what_was_tried() -> None:
@@ -91,7 +92,7 @@ def test_a_host_that_is_refused_has_facts_and_no_hooks() -> None:
 
 def test_json_has_facts_functions_and_hooks() -> None:
     facts = host()
-    made = diagnosis.document(facts, plan.make(facts), True)
+    made = diagnosis.document(facts, plan.make(facts))
     assert json.loads(json.dumps(made)) == made
     assert made["traceable"] is True
     assert made["refusal"] is None
@@ -111,7 +112,7 @@ def test_json_has_facts_functions_and_hooks() -> None:
 
 def test_json_says_why_a_host_is_refused() -> None:
     facts = host(btf=False, btf_problem="gone")
-    made = diagnosis.document(facts, plan.make(facts), None)
+    made = diagnosis.document(facts, plan.make(facts))
     assert made["traceable"] is False
     assert made["hooks"] == {}
     assert made["facts"]["btf"] is False
@@ -120,7 +121,7 @@ def test_json_says_why_a_host_is_refused() -> None:
 
 
 def test_json_tells_unknown_from_no() -> None:
-    made = diagnosis.document(HostFacts(), plan.make(HostFacts()), None)
+    made = diagnosis.document(HostFacts(), plan.make(HostFacts()))
     assert made["kernel"] == {"release": None, "optimization": None}
     assert made["facts"]["capabilities"] is None
     assert made["facts"]["btf"] is None

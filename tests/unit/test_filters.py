@@ -16,6 +16,7 @@ from subprocess import PIPE
 import pytest
 
 from pte_trace.commands.options import Request, make_filters
+from pte_trace.effort import EVERYTHING
 from pte_trace.errors import UsageError
 from pte_trace.filters import Filters
 
@@ -138,7 +139,9 @@ def test_a_path_that_does_not_exist_is_no_cgroup() -> None:
 
 
 def output_to(path: Path | None) -> Request:
-    return Request(Filters(), "text", path, split=False, max_vmas=64, attach="auto")
+    return Request(
+        Filters(), "text", path, split=False, max_vmas=64, attach="auto", effort=EVERYTHING
+    )
 
 
 def test_without_a_file_output_goes_where_it_went() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
-from pte_trace.plan import HOOKS, How, degraded, make
+from pte_trace.plan import ARGUMENTS, HOOKS, How, degraded, make
 from tests.unit.builders import PARAMETERS, host, host_whose, host_without
 
 ROOT = frozenset(CAPABILITIES)
@@ -391,7 +391,7 @@ def test_every_host_is_refused_or_has_all_required_hooks(
             continue
         function = facts.functions[attachment.function]
         assert attachment.function in (hook.name, hook.stand_in)
-        assert set(hook.arguments) <= set(attachment.parameters)
+        assert set(ARGUMENTS[attachment.function]) <= set(attachment.parameters)
         assert attachment.how in ways
         assert function.fentry if attachment.how is How.FENTRY else function.kprobe
         assert bool(attachment.degraded) is (attachment.function != hook.name)

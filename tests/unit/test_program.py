@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pte_trace import plan, program
+from pte_trace.behavior import Behavior
 from pte_trace.commands.options import make_filters
+from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.facts import TRACED_FUNCTIONS, HostFacts
 from pte_trace.filters import Filters
-from pte_trace.plan import HOOKS, How
+from pte_trace.plan import ARGUMENTS, HOOKS, How
 from pte_trace.program import SOURCES, Capacity
 from tests.unit.builders import PARAMETERS, host, host_whose, host_without
 
@@ -23,19 +25,21 @@ def text(
     facts: HostFacts | None = None,
     filters: Filters | None = None,
     capacity: Capacity | None = None,
+    effort: Effort = EVERYTHING,
 ) -> str:
     made = plan.make(facts or host())
     assert made.refusal is None
-    return program.text(made, filters or Filters(), capacity or Capacity())
+    return program.text(made, filters or Filters(), capacity or Capacity(), effort)
 
 
 def definitions(
     facts: HostFacts | None = None,
     filters: Filters | None = None,
     capacity: Capacity | None = None,
+    effort: Effort = EVERYTHING,
 ) -> dict[str, str]:
     """What is defined before the first source."""
-    before = text(facts, filters, capacity).split('#line 1 "bpf/')[0]
+    before = text(facts, filters, capacity, effort).split('#line 1 "bpf/')[0]
     return dict(re.findall(r"^#define (\w+) (.*)$", before, re.MULTILINE))
 
 
@@ -102,8 +106,11 @@ def test_hooks_have_numbers_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("function", ["change_pte_range", "mmap_region"])
-def test_a_function_that_is_not_traced_is_not_mentioned(function: str) -> None:
-    assert not any(name.endswith(function) for name in definitions(host_without(function)))
+def test_of_a_function_that_is_not_traced_only_that_is_told(function: str) -> None:
+    found = definitions(host_without(function))
+    assert {name: value for name, value in found.items() if name.endswith(function)} == {
+        f"TRACED_{function}": "0"
+    }
 
 
 @pytest.mark.parametrize("function", CAN_BE_ATTACHED)
@@ -118,13 +125,7 @@ def test_programs_read_only_arguments_that_the_rule_asks_for() -> None:
     for function, argument in re.findall(
         rf"AT_({'|'.join(CAN_BE_ATTACHED)})_(\w+)", program.source("attach.c")
     ):
-        asked = {
-            name
-            for hook in HOOKS
-            if function in (hook.name, hook.stand_in)
-            for name in hook.arguments
-        }
-        assert argument in asked, function
+        assert argument in ARGUMENTS[function]
 
 
 def test_maps_have_the_room_asked_for() -> None:
@@ -172,4 +173,31 @@ def test_what_is_in_a_filter_does_not_get_into_the_text() -> None:
 @pytest.mark.parametrize("how", list(How))
 def test_the_same_plan_gives_the_same_text(how: How) -> None:
     made = plan.make(host(), (how,))
-    assert program.text(made, Filters(), Capacity()) == program.text(made, Filters(), Capacity())
+    first, second = (program.text(made, Filters(), Capacity(), EVERYTHING) for _ in range(2))
+    assert first == second
+
+
+def test_how_far_to_look_is_told() -> None:
+    assert "MAX_TABLES" not in definitions()
+    assert definitions()["INSPECT"] == definitions()["COSTS"] == "1"
+    capped = definitions(effort=Effort(inspect=7, costs=100))
+    assert (capped["INSPECT"], capped["MAX_TABLES"], capped["COSTS"]) == ("1", "7ULL", "100")
+    nothing = definitions(effort=Effort(inspect=0, costs=0))
+    assert (nothing["INSPECT"], nothing["COSTS"]) == ("0", "0")
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "value"),
+    [
+        (host(five_level_page_tables=True), "PAGE_TABLE_LEVELS", "5"),
+        (host(five_level_page_tables=None), "PAGE_TABLE_LEVELS", "4"),
+        (host(behavior=Behavior(optimization=False)), "OPTIMIZED", "0"),
+        (host(behavior=Behavior(optimization=None)), "OPTIMIZED", "1"),
+        (host(behavior=Behavior(clean_pages=False)), "CLEAN_PAGES_REFUSED", "1"),
+        (host(behavior=Behavior(clean_pages=None)), "CLEAN_PAGES_REFUSED", "0"),
+        (host(behavior=Behavior(soft_dirty=None)), "SOFT_DIRTY", "0"),
+        (host(), "SOFT_DIRTY", "1"),
+    ],
+)
+def test_what_mprotect_does_here_is_told(facts: HostFacts, name: str, value: str) -> None:
+    assert definitions(facts)[name] == value

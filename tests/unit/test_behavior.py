@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pte_trace import optimization
+from pte_trace import behavior
 
 
 def open_files() -> list[str]:
@@ -14,17 +14,17 @@ def open_files() -> list[str]:
 
 
 def test_the_answer_is_yes_no_or_unclear() -> None:
-    assert optimization.at_work() in (True, False, None)
+    assert behavior.observe().optimization in (True, False, None)
 
 
 def test_the_answer_does_not_change_from_one_time_to_the_next() -> None:
-    answers = {optimization.at_work() for _ in range(5)} - {None}
+    answers = {behavior.observe().optimization for _ in range(5)} - {None}
     assert len(answers) <= 1
 
 
 def test_no_child_and_no_open_file_is_left() -> None:
     before = open_files()
-    optimization.at_work()
+    behavior.observe()
     assert open_files() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
