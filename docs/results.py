@@ -55,9 +55,10 @@ The guests count instructions: one nanosecond is one instruction, in every run. 
 what a real machine adds to a fault (the switch to the kernel and back, cache and TLB misses), and
 weighs an instruction that repeats itself, as the one that zeroes a new page, by its repetitions.
 What is marked as posted was measured with the optimization on a Ryzen 9 3900X, for its
-[first posting](https://lore.kernel.org/all/20220401101334.68859-1-david@redhat.com/) and, in
-seconds, for its third. Ratios are of averages over {iterations:,} writes; faults are those of each
-write.
+[first posting](https://lore.kernel.org/all/20220401101334.68859-1-david@redhat.com/) and, the
+loops, for its third. Ratios are of averages over {iterations:,} writes; faults are those of each
+write. Times are rounded to three digits, the longest to two (but not below the average): how much
+of the kernel's own bookkeeping falls into a write is chance.
 """
 
 Document = dict[str, Any]
@@ -74,8 +75,8 @@ def main() -> None:
 
 
 def _bench(kernel: str, *arguments: str) -> Document:
-    print(f"Running the benchmark {' '.join(arguments)} in {kernel}", file=sys.stderr, flush=True)
     command = ("pte-trace", "bench", "--format", "json", *arguments)
+    print(f"In {kernel}: {' '.join(command)}", file=sys.stderr, flush=True)
     done = lab.run(kernel, command, icount=True, timeout=_TIMEOUT)
     if done.returncode:
         sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
@@ -122,7 +123,7 @@ def _page(kernels: list[str], micro: list[Document], macro: list[Document]) -> I
         "",
     )
     yield from _ratios(kernels, micro, "soft_dirty")
-    yield from ("", f"## {' '.join(_MACRO)}", "")
+    yield from ("", f"## `pte-trace bench {' '.join(_MACRO)}`", "")
     yield "1 GiB made read-only, writable again and rewritten, 40 times over."
     yield ""
     yield from _macro(kernels, macro)
@@ -147,10 +148,11 @@ def _ratios(kernels: list[str], micro: list[Document], to: str) -> Iterator[str]
 def _macro(kernels: list[str], macro: list[Document]) -> Iterator[str]:
     yield from _head("", *(f"`{kernel}`" for kernel in kernels), "ratio")
     seconds = [document["seconds"] for document in macro]
-    yield _row("seconds", *(f"{each:.1f}" for each in seconds), f"{seconds[0] / seconds[1]:.2f}")
+    took = (duration(each * 1e9) for each in seconds)
+    yield _row("time", *took, ratio(seconds[0] / seconds[1]))
     yield _row("faults in each loop", *map(_faults, macro), "")
-    posted = (f"{each:.3f}" for each in _SEED_MACRO)
-    yield _row("posted: seconds", *posted, f"{_SEED_MACRO[0] / _SEED_MACRO[1]:.2f}")
+    posted = (f"{each:.3f} s" for each in _SEED_MACRO)
+    yield _row("posted: time", *posted, ratio(_SEED_MACRO[0] / _SEED_MACRO[1]))
 
 
 def _writes(document: Document) -> Iterator[str]:

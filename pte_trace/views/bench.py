@@ -109,7 +109,7 @@ def _heading(outcome: str) -> str:
 def _macro(result: Macro) -> Iterator[RenderableType]:
     yield Text(
         f"{size(result.size)} made read-only, writable again and rewritten {result.loops:,} times:"
-        f" {result.seconds:.3f} s, untraced"
+        f" {duration(result.seconds * 1e9)}, untraced"
     )
     if result.faults:
         kinds = ", ".join(

@@ -140,7 +140,7 @@ def test_csv_has_a_line_per_write() -> None:
 def test_the_macro_benchmark_is_two_sentences() -> None:
     assert lines(MACRO) == [
         "Linux 6.18.0-test, mprotect optimization absent",
-        "1 GiB made read-only, writable again and rewritten 40 times: 3.780 s, untraced",
+        "1 GiB made read-only, writable again and rewritten 40 times: 3.78 s, untraced",
         "Write faults in each loop: 262,144 wp_reuse",
         "Faults are those of each of 2 more, traced.",
     ]

@@ -93,8 +93,8 @@ def test_what_must_be_shown_is_written(
     page = results._FILE.read_text()
     assert "| 16 KiB | memset | 8.00 | 4 wp_reuse | 1.00 | none | 1.13 |" in page
     assert "| 512 KiB | a byte per page | 0.80 | 128 wp_reuse | 0.10 | none | 0.023 |" in page
-    assert "| seconds | 12.5 | 12.5 | 1.00 |" in page
-    assert "| posted: seconds | 6.398 | 3.780 | 1.69 |" in page
+    assert "| time | 12.5 s | 12.5 s | 1.00 |" in page
+    assert "| posted: time | 6.398 s | 3.780 s | 1.69 |" in page
 
 
 @pytest.mark.parametrize(
