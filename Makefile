@@ -54,7 +54,7 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 	fi
 	@touch $@
 
-build/workloads/%: tests/workloads/%.c tests/workloads/workload.h | .venv/ready
+build/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h) | .venv/ready
 	@mkdir -p $(@D)
 	gcc -O2 -Wall -Wextra -Wno-unused-function -pthread -o $@ $<
 

@@ -92,11 +92,14 @@ def session() -> Iterator[Session]:
 def run(session: Session) -> Run:
     """Run a workload, traced from its first instruction on."""
 
-    def run(name: str, *arguments: object) -> Traced:
+    def run(name: str, *arguments: object, cwd: Path | None = None) -> Traced:
         session.read()
         with session.following():
             process = subprocess.Popen(
-                [WORKLOADS / name, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+                [WORKLOADS / name, *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=cwd,
             )
         output, _ = process.communicate(timeout=120)
         return Traced(process.returncode, output.splitlines(), document(session.read()))

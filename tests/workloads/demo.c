@@ -9,12 +9,6 @@
 
 #define ROUNDS 10
 
-static void toggle(char *memory, size_t pages)
-{
-	protect(memory, pages, PROT_READ);
-	protect(memory, pages, RW);
-}
-
 int main(void)
 {
 	char *private = map_anonymous(1009);

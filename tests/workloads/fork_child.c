@@ -6,7 +6,6 @@ int main(int argc, char **argv)
 {
 	size_t pages = pages_wanted(argc, argv);
 	char *memory = map_anonymous(pages);
-	struct account before;
 	int ready[2];
 	char byte = 0;
 	pid_t child;
@@ -28,12 +27,9 @@ int main(int argc, char **argv)
 	}
 	if (read(ready[0], &byte, 1) != 1)
 		err(1, "read");
-	protect(memory, pages, PROT_READ);
-	protect(memory, pages, RW);
+	toggle(memory, pages);
 	account_now();	/* copies what the account itself writes to */
-	before = account_now();
-	write_each(memory, pages, 2);
-	report(memory, pages, account_since(before));
+	write_and_report(memory, pages);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	return 0;

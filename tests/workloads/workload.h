@@ -53,6 +53,12 @@ static void protect(char *memory, size_t pages, int prot)
 		err(1, "mprotect");
 }
 
+static void toggle(char *memory, size_t pages)
+{
+	protect(memory, pages, PROT_READ);
+	protect(memory, pages, RW);
+}
+
 static void write_each(char *memory, size_t pages, char value)
 {
 	for (size_t page = 0; page < pages; page++)
@@ -101,51 +107,86 @@ static long faults_taken(void)
 	return usage.ru_minflt + usage.ru_majflt;
 }
 
-/* How many pages the kernel itself says it reused on a write fault (wp_page_reuse()). */
-static long pages_reused(void)
+/* A counter of the whole machine, or 0 where this kernel has none of that name. */
+static long vmstat(const char *name)
 {
 	static char text[32768];
 	int file = open("/proc/vmstat", O_RDONLY);
 	ssize_t length = read(file, text, sizeof(text) - 1);
-	char *found;
+	size_t named = strlen(name);
 
 	close(file);
 	if (length < 0)
 		err(1, "/proc/vmstat");
 	text[length] = 0;
-	found = strstr(text, "pgreuse ");
-	return found ? atol(found + strlen("pgreuse ")) : -1;
+	for (char *line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, name, named) && line[named] == ' ')
+			return atol(line + named);
+	}
+	return 0;
 }
 
+/*
+ * What the kernel itself says: faults of this process (getrusage(2)), pages that
+ * wp_page_reuse() reused and PTEs that NUMA balancing changed (/proc/vmstat).
+ */
 struct account {
 	long faults;
 	long reused;
+	long numa_pte_updates;
 };
 
-/* Both counters are read once before they count, so that reading them faults no more. */
+/* Each counter was read once before it counts, so that reading it faults no more. */
 static struct account account_now(void)
 {
 	struct account now;
 
-	now.reused = pages_reused();
+	now.reused = vmstat("pgreuse");
+	now.numa_pte_updates = vmstat("numa_pte_updates");
 	now.faults = faults_taken();
 	return now;
 }
 
 static struct account account_since(struct account before)
 {
-	struct account since;
+	struct account now = account_now();
 
-	since.faults = faults_taken() - before.faults;
-	since.reused = pages_reused() - before.reused;
-	return since;
+	now.faults -= before.faults;
+	now.reused -= before.reused;
+	now.numa_pte_updates -= before.numa_pte_updates;
+	return now;
 }
 
 static void report(const char *memory, size_t pages, struct account account)
 {
-	printf("{\"pid\": %d, \"start\": \"%p\", \"pages\": %zu, \"faults\": %ld, \"reused\": %ld}\n",
-	       getpid(), memory, pages, account.faults, account.reused);
+	printf("{\"pid\": %d, \"start\": \"%p\", \"pages\": %zu, \"faults\": %ld, \"reused\": %ld,"
+	       " \"numa_pte_updates\": %ld}\n",
+	       getpid(), memory, pages, account.faults, account.reused, account.numa_pte_updates);
 	fflush(stdout);
+}
+
+/* Write to each page and print the account of it. */
+static void write_and_report(char *memory, size_t pages)
+{
+	struct account before = account_now();
+
+	write_each(memory, pages, 2);
+	report(memory, pages, account_since(before));
+}
+
+/* A file of this many pages in the working directory, already without a name. */
+static int file_of(size_t pages)
+{
+	int file = open(".", O_TMPFILE | O_RDWR, 0600);
+	char page[PAGE] = "";
+
+	if (file < 0)
+		err(1, "a file in the working directory");
+	for (size_t written = 0; written < pages; written++)
+		if (write(file, page, PAGE) != (ssize_t)PAGE)
+			err(1, "write");
+	return file;
 }
 
 /* PAGES from the command line: a prime number says where a count comes from. */

@@ -1,0 +1,87 @@
+"""The zoo: each workload's figures are exact on each kernel, and other sources agree."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.conftest import GUEST, Run, Traced
+from tests.kernel.ground import disk, numa_balancing, swap
+
+TABLE = tomllib.loads((Path(__file__).parents[1] / "workloads" / "expected.toml").read_text())
+COUNTED = {
+    "protection_changes": "protection_changes",
+    "ptes_changed": "ptes_changed",
+    "ptes_inspected": "ptes_inspected",
+    "ptes_made_writable": "ptes_made_writable",
+    "left": "ptes_left_readonly",
+    "write_faults": "write_faults",
+}
+Figures = dict[str, Any]
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> Figures:
+    """Nested figures under dotted names."""
+    found: Figures = {}
+    for name, figure in figures.items():
+        if isinstance(figure, Mapping):
+            found |= flat(figure, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = figure
+    return found
+
+
+def expected_on(kernel: str, row: Mapping[str, Any]) -> Figures:
+    found = flat(row.get("everywhere", {}))
+    for group, kernels in TABLE["groups"].items():
+        if kernel in kernels:
+            found |= flat(row.get(group, {}))
+    return {name: figure for name, figure in found.items() if figure}
+
+
+def counted(traced: Traced) -> Figures:
+    figures = {name: traced.measured[field] for name, field in COUNTED.items()}
+    account = {name: traced.account[name] for name in ("faults", "reused", "numa_pte_updates")}
+    return {
+        name: figure for name, figure in flat({**figures, "account": account}).items() if figure
+    }
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with disk(tmp_path_factory.mktemp("disk")) as place, swap():
+        yield place
+
+
+@pytest.mark.parametrize("row", TABLE["workload"], ids=lambda row: row["run"])
+def test_every_figure_is_exact(run: Run, ground: Path, row: Mapping[str, Any]) -> None:
+    name, *arguments = shlex.split(row["run"])
+    with numa_balancing(on=name == "numa"):
+        traced = run(name, *arguments, cwd=ground)
+    assert traced.status == 0
+
+    actual, expected = counted(traced), expected_on(GUEST or "", row)
+    for figure, value in expected.items():
+        if value in ("any", "some"):
+            assert value == "any" or figure in actual, figure
+            expected[figure] = actual.setdefault(figure, 0)
+        elif isinstance(value, str):
+            expected[figure] = traced.account[value]
+            actual.setdefault(figure, 0)
+    assert actual == expected
+    agree(traced, row)
+
+
+def agree(traced: Traced, row: Mapping[str, Any]) -> None:
+    """What must add up whatever the figures are."""
+    measured, account = traced.measured, traced.account
+    touched = row.get("touched", account["pages"])
+    if touched != "any":
+        assert sum(measured["write_faults"].values()) == touched + account["faults"]
+    left = sum(measured["ptes_left_readonly"].values())
+    assert measured["ptes_made_writable"] + left == measured["ptes_inspected"]

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Pages write-protected through userfaultfd, then toggled with mprotect(): the kernel
+ * must leave them read-only. Released one after the other by a monitor as they are written.
+ */
+#include "workload.h"
+#include "userfault.h"
+
+int main(int argc, char **argv)
+{
+	size_t pages = pages_wanted(argc, argv);
+	char *memory = map_anonymous(pages);
+
+	write_each(memory, pages, 1);
+	settle();
+	watch_writes(memory, pages);
+	write_protect(memory, pages, 1);
+	toggle(memory, pages);
+	release_as_they_fault();
+	write_and_report(memory, pages);
+	return 0;
+}
