@@ -36,7 +36,16 @@ struct birth {
 
 BPF_TABLE("lru_hash", struct birth, u64, births, MAX_BIRTHS);
 
-BPF_HASH(files, struct file_key, struct file_record, MAX_FILES);
+/*
+ * The files of the records, in two tables as well: a name is taken anew for each
+ * interval, so that none is kept for a file long gone. User space swaps these
+ * first and waits, so a record of the new table has its file in the new one; of
+ * the old table, in either.
+ */
+BPF_TABLE("hash", struct file_key, struct file_record, files_a, MAX_FILES);
+BPF_TABLE("hash", struct file_key, struct file_record, files_b, MAX_FILES);
+BPF_ARRAY_OF_MAPS(active_files, "files_a", 1);
+
 BPF_ARRAY(health, struct health_record, 1);
 
 /* Never written: what a new entry is made from, too large for the stack. */
@@ -113,16 +122,17 @@ static bool remember_file(struct vma_key *key, struct file *file)
 	struct file_key file_key = {
 		.inode = key->inode, .dev = key->dev, .unlinked = !PROBE(path.dentry, d_hash.pprev),
 	};
-	struct file_record *record = files.lookup(&file_key);
+	struct file_record *record;
 	int zero = 0;
+	void *files = active_files.lookup(&zero);
 
-	if (record)
+	if (!files || bpf_map_lookup_elem(files, &file_key))
 		return file_key.unlinked;
 	record = blank_file.lookup(&zero);
 	if (!record)
 		return file_key.unlinked;
-	files.update(&file_key, record);
-	record = files.lookup(&file_key);
+	bpf_map_update_elem(files, &file_key, record, BPF_ANY);
+	record = bpf_map_lookup_elem(files, &file_key);
 	if (record) {
 		capture_components(path, record);
 	} else {

@@ -56,6 +56,24 @@ class RawRecords(NamedTuple):
     values: bytes
 
 
+class _Room:
+    """Room in this process for all entries that a table of the kernel can have."""
+
+    def __init__(self, key_size: int, value_size: int, entries: int) -> None:
+        self.entries = entries
+        self.keys = ctypes.create_string_buffer(key_size * entries)
+        self.values = ctypes.create_string_buffer(value_size * entries)
+        self._sizes = (key_size, value_size)
+
+    def taken(self, number: int) -> tuple[bytes, bytes]:
+        """The keys and the values of the first *number* entries."""
+        key_size, value_size = self._sizes
+        return (
+            ctypes.string_at(self.keys, number * key_size),
+            ctypes.string_at(self.values, number * value_size),
+        )
+
+
 class ProgramInfo(NamedTuple):
     """A loaded program's own account: nanoseconds run (0 while statistics are off), runs missed."""
 
@@ -121,7 +139,6 @@ class Driver:
         from bcc.libbcc import lib
 
         self._lib: Any = lib
-        self._capacity = capacity
         lines: list[str] = []
         try:
             with _kernel_source(btf), _diagnostics() as lines:
@@ -134,10 +151,11 @@ class Driver:
         finally:
             if os.environ.get("PTE_TRACE_DEBUG"):
                 print(*lines, sep="\n", file=sys.stderr)
-        self._tables = [self._fd("records_a"), self._fd("records_b")]
+        self._records = [self._fd("records_a"), self._fd("records_b")]
+        self._files = [self._fd("files_a"), self._fd("files_b")]
         self._active: int | None = None
-        self._keys = ctypes.create_string_buffer(LAYOUT.key_size * capacity.records)
-        self._values = ctypes.create_string_buffer(LAYOUT.record_size * capacity.records)
+        self._record_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.records)
+        self._file_room = _Room(LAYOUT.file_key_size, LAYOUT.file_size, capacity.files)
         self._show_the_direct_map()
         if filters.cgroup is not None:
             self._bpf[b"cgroups"][0] = str(filters.cgroup)
@@ -163,11 +181,12 @@ class Driver:
         See learn_direct_map() in bpf/inspection.h. Writing to a page that was only read is
         such a fault on every kernel: it is the shared zero page.
         """
-        if self._fd("direct_map") < 0:
+        table = self._fd("direct_map")
+        if table < 0:
             return
         with mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as page:
             page[0] = page[0] + 1
-        if not any(self._lookup("direct_map", struct.pack("=I", 0), 8) or b""):
+        if not any(self._lookup(table, struct.pack("=I", 0), 8) or b""):
             raise HostError(
                 "The place of this kernel's page tables could not be found out.",
                 "Trace without looking at them: --inspect none",
@@ -191,7 +210,7 @@ class Driver:
         self._lib.bpf_delete_elem(self._fd("followed"), key)
 
     def is_followed(self, tgid: int) -> bool:
-        return self._lookup("followed", struct.pack("=I", tgid), 4) is not None
+        return self._lookup(self._fd("followed"), struct.pack("=I", tgid), 4) is not None
 
     def _update(self, table: str, key: bytes, value: bytes) -> None:
         result = self._lib.bpf_update_elem(
@@ -202,57 +221,60 @@ class Driver:
         )
         self._check(result, f"an update of {table}")
 
-    def _lookup(self, table: str, key: bytes, size: int) -> bytes | None:
+    def _lookup(self, table: int, key: bytes, size: int) -> bytes | None:
         value = ctypes.create_string_buffer(size)
-        found = self._lib.bpf_lookup_elem(
-            self._fd(table), ctypes.create_string_buffer(key, len(key)), value
-        )
+        found = self._lib.bpf_lookup_elem(table, ctypes.create_string_buffer(key, len(key)), value)
         return value.raw if found == 0 else None
 
     def read(self) -> RawRecords:
         """Take what was counted since the last call. Raises HostError.
 
-        The tables are swapped first. The swap returns when no program uses the old
+        The tables are swapped first. A swap returns when no program uses the old
         one any more (see bpf/vma.h), so nothing is counted twice and nothing is lost.
         """
         idle = self._active
         following = 0 if idle is None else 1 - idle
-        self._prepare(self._tables[following])
-        self._update(
-            "active_records", struct.pack("=I", 0), struct.pack("=I", self._tables[following])
-        )
+        self._empty(self._files[following], self._file_room)
+        self._make_the_unattributed(self._records[following])
+        for tables, active in ((self._files, "active_files"), (self._records, "active_records")):
+            self._update(active, struct.pack("=I", 0), struct.pack("=I", tables[following]))
         self._active = following
-        return RawRecords(0, b"", b"") if idle is None else self._empty(self._tables[idle])
+        if idle is None:
+            return RawRecords(0, b"", b"")
+        number = self._empty(self._records[idle], self._record_room)
+        return RawRecords(number, *self._record_room.taken(number))
 
-    def _prepare(self, table: int) -> None:
+    def _make_the_unattributed(self, table: int) -> None:
         """Make the entry for what cannot be attributed, so that it always has room."""
         key = ctypes.create_string_buffer(LAYOUT.key_size)
         value = ctypes.create_string_buffer(LAYOUT.record_size)
         self._check(self._lib.bpf_update_elem(table, key, value, 0), "an update of its records")
 
-    def _empty(self, table: int) -> RawRecords:
-        count = ctypes.c_uint32(self._capacity.records)
+    def _empty(self, table: int, room: _Room) -> int:
+        """Move what is in *table* to *room*. Returns the number of entries."""
+        count = ctypes.c_uint32(room.entries)
         position = ctypes.c_uint32()
         ctypes.set_errno(0)
         result = self._lib.bpf_lookup_and_delete_batch(
-            table, None, ctypes.byref(position), self._keys, self._values, ctypes.byref(count)
+            table, None, ctypes.byref(position), room.keys, room.values, ctypes.byref(count)
         )
         # The end of the table is reported as ENOENT, with the entries read.
         if result < 0 and ctypes.get_errno() not in (0, 2) and result != -2:
-            self._check(-1, "a reading of its records")
-        return RawRecords(
-            count.value,
-            self._keys.raw[: count.value * LAYOUT.key_size],
-            self._values.raw[: count.value * LAYOUT.record_size],
-        )
+            self._check(-1, "a reading of its tables")
+        return count.value
 
     def file(self, key: bytes) -> bytes | None:
-        """The packed ``struct file_record`` of a packed ``struct file_key``."""
-        return self._lookup("files", key, LAYOUT.file_size)
+        """The packed ``struct file_record`` of a ``struct file_key`` in the last reading."""
+        assert self._active is not None
+        for tables in (self._files[1 - self._active], self._files[self._active]):
+            found = self._lookup(tables, key, LAYOUT.file_size)
+            if found is not None:
+                return found
+        return None
 
     def health(self) -> bytes:
         """The packed ``struct health_record``."""
-        value = self._lookup("health", struct.pack("=I", 0), LAYOUT.health_size)
+        value = self._lookup(self._fd("health"), struct.pack("=I", 0), LAYOUT.health_size)
         assert value is not None
         return value
 

@@ -25,6 +25,7 @@ class _Layout:
         self.ffi.cdef(_TYPEDEFS + program.source("records.h"))
         self.key_size = self.ffi.sizeof("struct vma_key")
         self.record_size = self.ffi.sizeof("struct vma_record")
+        self.file_key_size = self.ffi.sizeof("struct file_key")
         self.file_size = self.ffi.sizeof("struct file_record")
         self.health_size = self.ffi.sizeof("struct health_record")
 

@@ -15,6 +15,7 @@ import pytest
 
 from pte_trace import behavior
 from pte_trace.filters import Filters
+from pte_trace.program import Capacity
 from pte_trace.session import Session
 from pte_trace.views.document import document
 
@@ -22,6 +23,8 @@ from pte_trace.views.document import document
 # emulation. What does not depend on the kernel is tested on one.
 ONCE_ON = "bookworm"
 GUEST = os.environ.get("PTE_TRACE_LAB")
+# Room for the files of one reading: few, so that a test can use up what is not given back.
+MOST_FILES = 64
 WORKLOADS = Path(__file__).parents[2] / "build" / "workloads"
 
 
@@ -83,7 +86,7 @@ Run = Callable[..., Traced]
 @pytest.fixture(scope="session")
 def session() -> Iterator[Session]:
     """The programs, compiled and attached once for all tests."""
-    with Session(Filters(children=True)) as session:
+    with Session(Filters(children=True), capacity=Capacity(files=MOST_FILES)) as session:
         session.start()
         yield session
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from tests.kernel.conftest import Run
+from tests.kernel.conftest import MOST_FILES, Run
 
 PAGE = 4096
 ARENA = 0x610000000000
@@ -61,3 +62,26 @@ def test_what_mprotect_changed_and_changed_back_is_one_row(run: Run) -> None:
     row = traced.measured
     assert int(row["end"], 16) - int(row["start"], 16) == 23 * PAGE
     assert row["perms"] == "rw-p"
+
+
+WRITES_TO_COPIES = """
+import mmap, sys
+for path in sys.argv[1:]:
+    with open(path, "rb") as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    memory[0] = 1
+"""
+
+
+def test_files_have_names_however_many_there_were(run: Run, tmp_path: Path) -> None:
+    each = MOST_FILES // 2
+    for reading in range(3):
+        paths = [tmp_path / f"{reading}-{number}" for number in range(each)]
+        for path in paths:
+            path.write_bytes(b"x" * PAGE)
+        traced = run(sys.executable, "-c", WRITES_TO_COPIES, *paths)
+
+        assert traced.status == 0
+        names = {row["name"] for row in traced.document["vmas"]}
+        assert {str(path) for path in paths} <= names
+        assert not [name for name in names if name.startswith("[inode")]
