@@ -16,10 +16,11 @@ from pte_trace.views import write
 def run(request: options.Request, command: tuple[str, ...]) -> None:
     """Trace COMMAND and all its children, and print a report when it ends.
 
-    They are traced from their first instruction on; with -p, so are processes that run
-    already, meanwhile. The text report goes to standard error, as `perf stat` does, JSON and
-    CSV go to standard output; -o FILE takes either. The exit status is COMMAND's own (128 + N
-    where signal N ended it; 127 where it was not found, 126 where it cannot be executed).
+    It is traced from its first instruction on, its children from their fork on; with -p, so are
+    processes that run already, meanwhile. The text report goes to standard error, as
+    `perf stat` does, JSON and CSV go to standard output; -o FILE takes either. The exit status
+    is COMMAND's own (128 + N where signal N ended it; 127 where it was not found, 126 where it
+    cannot be executed).
 
     \b
     Examples:
