@@ -47,14 +47,22 @@ class Machine:
         return f"127.0.0.1:{self.port}"
 
     def get(self, path: str) -> str:
+        """A page of its exporter. Raises OSError, and FleetError where it died."""
+        self._check()
         return fetch(f"http://{self.instance}{path}")
 
     def counted(self) -> bool:
         """Whether it answers, and the workload has run. Raises FleetError where it died."""
-        if self.process.poll() is not None:
-            log = (self.directory / "guest.log").read_text(errors="replace")
-            raise FleetError(f"The guest {self.kernel} ended: {log[-2000:]}")
+        self._check()
         return (self.directory / "counted").exists()
+
+    def _check(self) -> None:
+        if self.process.poll() is not None:
+            said = "\n".join(
+                log.read_text(errors="replace")[-2000:]
+                for log in sorted(self.directory.glob("*.log"))
+            )
+            raise FleetError(f"The guest {self.kernel} ended: {said}")
 
 
 @dataclass(frozen=True)

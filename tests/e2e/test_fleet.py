@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -81,6 +82,18 @@ def samples(machine: Machine) -> dict[tuple[str, str, str, str], float]:
         for sample in family.samples
         if sample.name == "pte_trace_write_faults_total"
     }
+
+
+def test_the_metrics_are_as_prometheus_wants_them(fleet: Fleet) -> None:
+    for machine in fleet.machines:
+        done = subprocess.run(
+            ["promtool", "check", "metrics"],
+            input=machine.get("/metrics"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize(("panel", "expr"), PANELS)
