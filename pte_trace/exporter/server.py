@@ -81,7 +81,7 @@ class _WebConfigFile:
             self._problem = error.what
             return None if before == self._problem else f"{self._problem} {_STAYS}"
         self._seen = self._signature()
-        return "The web configuration was read again."
+        return None
 
 
 def _signature(path: Path) -> tuple[object, ...]:
@@ -134,6 +134,8 @@ class Server:
                 await serve(app, _Settings(self._listeners, config), shutdown_trigger=over)
             finally:
                 app.close()
+            if self._file.current is not config:
+                self._say("The web configuration was read again.")
 
     async def _ended_or_changed(self, ended: asyncio.Event) -> None:
         while not ended.is_set():
