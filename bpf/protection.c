@@ -4,11 +4,11 @@
  * PTEs it processed.
  */
 
-static void count_change(struct vma_record *record, u64 cp_flags, u64 calls, u64 ptes)
+static void count_change(struct vma_record *record, u64 cp_flags, u64 ptes)
 {
 	/* Not an index computed at run time: each counter keeps its own address. */
 #define CHANGED(cause)							\
-	COUNT(record->changes[cause], calls);				\
+	COUNT(record->changes[cause], 1);					\
 	COUNT(record->ptes_changed[cause], ptes)
 	if (cp_flags & MM_CP_PROT_NUMA) {
 		CHANGED(CAUSE_NUMA_HINT);
@@ -22,20 +22,18 @@ static void count_change(struct vma_record *record, u64 cp_flags, u64 calls, u64
 #undef CHANGED
 }
 
-/*
- * One call of change_protection(). What is done for each PTE is done here where
- * its callee cannot be hooked. May run several times for one call (see walk.h).
- */
+/* One call of change_protection(). May run several times for it (see walk.h). */
 static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, u64 end,
-			      u64 cp_flags, s64 ptes)
+			      u64 cp_flags, s64 result)
 {
 	struct vma_record *record = record_of(vma);
+	u64 ptes = result > 0 ? result : 0;
 
 	if (!record)
 		return 0;
 	if (!is_continued(start, end)) {
 		record->last_change_ns = bpf_ktime_get_ns();
-		count_change(record, cp_flags, 1, TRACED_change_pte_range ? 0 : ptes);
+		count_change(record, cp_flags, ptes);
 	}
 	inspect_range(ctx, record, vma, start, end, cp_flags, ptes);
 	return 0;
@@ -44,18 +42,16 @@ static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, 
 #if TRACED_change_pte_range
 /* One page table's part of it. -EAGAIN (since Linux 6.5): the caller repeats the attempt. */
 static int pte_range_changed(struct vm_area_struct *vma, u64 pmd, u64 addr, u64 end,
-			     u64 cp_flags, s64 ptes)
+			     u64 cp_flags, s64 result)
 {
+#if INSPECT
 	struct vma_record *record;
 
-	if (ptes <= 0)
+	if (result <= 0 || !asks_for_writable(vma, cp_flags))
 		return 0;
 	record = record_of(vma);
-	if (!record)
-		return 0;
-	count_change(record, cp_flags, 0, ptes);
-#if INSPECT
-	inspect_table(record, vma, pmd, addr, end, cp_flags, ptes);
+	if (record)
+		inspect_table(record, vma, pmd, addr, end, cp_flags, result);
 #endif
 	return 0;
 }

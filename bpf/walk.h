@@ -5,43 +5,46 @@
  * page table when change_protection() returns.
  */
 
-#if INSPECT && TRACED_change_pte_range
+#if INSPECT
 
-#ifdef MAX_TABLES
-/* Tables that the change a thread is in has had inspected. */
-BPF_HASH(budgets, u32, u64, MAX_THREADS);
+/* By thread: how far the inspection got of the change that the thread is in. */
+BPF_HASH(walks, u32, struct walk, MAX_THREADS);
 
-static bool within_budget(void)
+static bool is_limit(u64 tables)
 {
-	u32 thread = bpf_get_current_pid_tgid();
-	u64 *spent = budgets.lookup(&thread), first = 1;
-
-	if (!spent) {
-		budgets.update(&thread, &first);
-		return true;
-	}
-	return ++*spent <= MAX_TABLES;
-}
+#ifdef MAX_TABLES
+	return tables >= MAX_TABLES;
+#else
+	return false;
 #endif
+}
+
+#endif
+
+#if INSPECT && TRACED_change_pte_range
 
 static void inspect_table(struct vma_record *record, struct vm_area_struct *vma, u64 pmd,
 			  u64 address, u64 end, u64 cp_flags, u64 changed)
 {
 	struct scratch *scratch = clean_scratch();
+	u32 thread = bpf_get_current_pid_tgid();
+	struct walk *walk = walks.lookup(&thread), begun = {};
 	u64 entry = 0, *base;
 	int zero = 0;
 
-	if (!asks_for_writable(vma, cp_flags))
+	if (!walk) {
+		walks.update(&thread, &begun);
+		walk = walks.lookup(&thread);
+	}
+	base = direct_map.lookup(&zero);
+	if (!walk || !base || !scratch)
 		return;
-#ifdef MAX_TABLES
-	if (!within_budget()) {
+	walk->accounted += changed;
+	if (is_limit(walk->tables)) {
 		COUNT(record->not_inspected[OMITTED_LIMIT], changed);
 		return;
 	}
-#endif
-	base = direct_map.lookup(&zero);
-	if (!base || !scratch)
-		return;
+	walk->tables++;
 	bpf_probe_read_kernel(&entry, sizeof(entry), (void *)pmd);
 	scratch->count = (end - address) >> PAGE_SHIFT;
 	inspect_ptes(scratch, pte_in(*base + (entry & ENTRY_FRAME), address));
@@ -56,11 +59,16 @@ static bool is_continued(u64 start, u64 end)
 static void inspect_range(void *ctx, struct vma_record *record, struct vm_area_struct *vma,
 			  u64 start, u64 end, u64 cp_flags, u64 changed)
 {
-#ifdef MAX_TABLES
 	u32 thread = bpf_get_current_pid_tgid();
+	struct walk *walk;
 
-	budgets.delete(&thread);
-#endif
+	if (!asks_for_writable(vma, cp_flags))
+		return;
+	walk = walks.lookup(&thread);
+	/* What change_pte_range() has not processed was mapped by huge pages. */
+	COUNT(record->not_inspected[OMITTED_HUGE], changed - (walk ? walk->accounted : 0));
+	if (walk)
+		walks.delete(&thread);
 }
 
 #elif INSPECT
@@ -73,8 +81,6 @@ static void inspect_range(void *ctx, struct vma_record *record, struct vm_area_s
 #define TABLES_PER_RUN	16
 #define SPAN		((u64)TABLES_PER_RUN << PMD_SHIFT)
 
-/* By thread: how far an inspection got that goes on in another run. */
-BPF_HASH(walks, u32, struct walk, MAX_THREADS);
 BPF_PROG_ARRAY(walker, 1);
 
 /*
@@ -104,11 +110,7 @@ static u64 pte_at(u64 pgd, u64 base, u64 address, volatile u64 *next)
 
 static bool is_over(volatile struct walk *walk)
 {
-#ifdef MAX_TABLES
-	if (walk->tables >= MAX_TABLES)
-		return true;
-#endif
-	return walk->next >= walk->end;
+	return is_limit(walk->tables) || walk->next >= walk->end;
 }
 
 static struct walk *unfinished_walk(u64 start, u64 end)

@@ -45,8 +45,8 @@ HOOKS = (
     Hook(
         "change_pte_range",
         "change_protection",
-        "change_pte_range is not traceable here (inlined); using change_protection, its caller,"
-        " which counts a huge page as 512 PTEs.",
+        "change_pte_range is not traceable here (inlined); using its caller change_protection,"
+        " and page tables are looked for from the top.",
         "A kernel that has it out of line mends this: Debian's from 7.2 on do, and any built with"
         " noinline on it.",
     ),

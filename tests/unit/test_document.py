@@ -91,7 +91,7 @@ def test_the_document_is_schema_1() -> None:
                 "attached": "change_protection",
                 "how": "fentry",
                 "degraded": "change_pte_range is not traceable here (inlined);"
-                " using change_protection, its caller, which counts a huge page as 512 PTEs.",
+                " using its caller change_protection, and page tables are looked for from the top.",
             },
             "change_protection": {
                 "attached": "change_protection",

@@ -90,8 +90,8 @@ def test_where_change_pte_range_cannot_be_hooked_its_caller_stands_in(facts: Hos
     assert hook.how is How.FENTRY
     assert hook.parameters == PARAMETERS["change_protection"]
     assert hook.degraded == (
-        "change_pte_range is not traceable here (inlined); using change_protection, its caller,"
-        " which counts a huge page as 512 PTEs."
+        "change_pte_range is not traceable here (inlined); using its caller change_protection,"
+        " and page tables are looked for from the top."
     )
     assert plan.attachments["change_protection"].degraded is None
 

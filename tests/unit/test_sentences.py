@@ -177,7 +177,7 @@ def with_omitted(**omitted: int) -> Snapshot:
         (
             snapshot(hooks=plan.make(host_without("change_pte_range")).attachments),
             "Hook change_pte_range: change_pte_range is not traceable here (inlined);"
-            " using change_protection, its caller, which counts a huge page as 512 PTEs.",
+            " using its caller change_protection, and page tables are looked for from the top.",
         ),
         (
             snapshot(effort=Effort(inspect=0)),

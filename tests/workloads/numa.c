@@ -4,15 +4,37 @@
  * does so for threads on one node too; a program with one thread it leaves alone.
  */
 #include "workload.h"
+#include <linux/mempolicy.h>
 #include <pthread.h>
 #include <time.h>
 
 #define SECONDS 60
+#define FIRST_NODE 1UL
 
 static void *wait_for_the_end(void *unused)
 {
 	pause();
 	return unused;
+}
+
+/* It leaves mappings alone that are bound to nodes: so are now all but @memory. */
+static void bind_all_but(const char *memory)
+{
+	static unsigned long ranges[512][2];
+	unsigned long node = FIRST_NODE;
+	size_t count = 0;
+	char line[1024];
+	FILE *maps = fopen("/proc/self/maps", "r");
+
+	while (count < 512 && fgets(line, sizeof(line), maps)) {
+		sscanf(line, "%lx-%lx", &ranges[count][0], &ranges[count][1]);
+		count += ranges[count][0] != (uintptr_t)memory;
+	}
+	fclose(maps);
+	/* Those that have no policy, as the vDSO, refuse it. */
+	while (count--)
+		syscall(SYS_mbind, ranges[count][0], ranges[count][1] - ranges[count][0],
+			MPOL_BIND, &node, 8, 0);
 }
 
 int main(int argc, char **argv)
@@ -27,6 +49,7 @@ int main(int argc, char **argv)
 	settle();
 	if (pthread_create(&thread, NULL, wait_for_the_end, NULL))
 		errx(1, "pthread_create");
+	bind_all_but(memory);
 	before = account_now();
 	/* Twice over: the second time they were mapped by a hinting fault. */
 	while (account_since(before).numa_pte_updates < 2 * (long)pages && time(NULL) < end)
