@@ -33,7 +33,7 @@ WORKLOADS := $(patsubst tests/workloads/%.c,build/workloads/%,$(wildcard tests/w
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/ready ## Install what is missing: Debian packages, then .venv
@@ -79,7 +79,7 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
 .PHONY: test
-test: lint test-unit test-kernel ## All tests: style, units, and the four stock kernels
+test: lint test-unit test-integration test-kernel ## All tests: style, units, subsystems, and the four stock kernels
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
@@ -90,8 +90,12 @@ lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their
 	$(BIN)/python -m dashboards --check
 
 .PHONY: test-unit
-test-unit: setup ## Tests without root and without a kernel
-	$(BIN)/python -m pytest tests/unit
+test-unit: setup ## Tests of parts: no root, no kernel, seconds
+	$(BIN)/python -m pytest -n auto tests/unit
+
+.PHONY: test-integration
+test-integration: setup ## Tests of whole subsystems with real files, sockets, processes; no root, no kernel
+	$(BIN)/python -m pytest -n auto tests/integration
 
 .PHONY: test-kernel
 test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)

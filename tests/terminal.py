@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -20,6 +20,11 @@ import pyte
 _PATIENCE = 120.0
 _ENDED = "exit status "
 _LEADER = f'trap : INT TERM HUP; "$@"; status=$?; echo; echo "{_ENDED}$status"; read _'
+
+
+def _without_size(environ: Mapping[str, str]) -> dict[str, str]:
+    """Not of the terminal that the tests are run on, which pytest-xdist hands on."""
+    return {name: value for name, value in environ.items() if name not in ("COLUMNS", "LINES")}
 
 
 class Terminal(AbstractContextManager["Terminal"]):
@@ -39,7 +44,7 @@ class Terminal(AbstractContextManager["Terminal"]):
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={**_without_size(os.environ), "TERM": "xterm-256color"},
         )
         os.close(theirs)
 

@@ -21,7 +21,7 @@ from pte_trace.exporter.metrics import StateCollector
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
 from pte_trace.snapshot import Snapshot
-from tests.unit.builders import counts, histogram, record, snapshot
+from tests.builders import counts, histogram, record, snapshot
 
 SERIES = 10_000
 ROUNDS = 15

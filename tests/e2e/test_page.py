@@ -24,7 +24,7 @@ def exporter() -> Iterator[str]:
     """The address of an exporter whose counts stand still."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "tests.unit.simulated", "--once", "serve"),
+            *(sys.executable, "-m", "tests.simulated", "--once", "serve"),
             "--listen",
             "127.0.0.1:0",
         ],

@@ -13,9 +13,9 @@ from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import summarize
 from pte_trace.snapshot import Kernel
 from pte_trace.views import compared, page
+from tests.builders import counts, histogram, record, snapshot
 from tests.e2e.browser import DESKTOP, PHONE, console, measure, screenshot
-from tests.unit.builders import counts, histogram, record, snapshot
-from tests.unit.recordings import interval, metadata, recorded
+from tests.recordings import interval, metadata, recorded
 
 WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE], ids=["desktop", "phone"])
 _LAYOUT = """() => ({

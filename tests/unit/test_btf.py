@@ -266,7 +266,7 @@ def test_strings_cut_off_anywhere_are_refused_or_answered() -> None:
             ask_everything(BTF(blob_of(types, strings[:length])))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     flips=st.lists(
         st.tuples(st.integers(HEADER_SIZE, len(sample().blob()) - 1), st.integers(0, 255)),
@@ -282,7 +282,7 @@ def test_bytes_changed_anywhere_are_refused_or_answered(flips: list[tuple[int, i
         ask_everything(BTF(bytes(blob)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_refused_or_answered(data: bytes) -> None:
     with suppress(BTFError):

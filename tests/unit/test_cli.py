@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -21,7 +18,7 @@ from pte_trace.commands.run import run
 from pte_trace.commands.top import top
 from pte_trace.snapshot import SORT_FIELDS, Health
 from pte_trace.views import sentences
-from tests.unit.builders import snapshot
+from tests.builders import snapshot
 
 COMMANDS = {
     "top": top,
@@ -59,12 +56,6 @@ def refused(command: click.Command, *arguments: str) -> str:
         command.make_context("command", list(arguments))
     assert caught.value.exit_code == 2
     return caught.value.format_message()
-
-
-def pte_trace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pte_trace", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def help_of(*command: str) -> str:
@@ -182,76 +173,3 @@ def test_notes_advise_options_that_exist() -> None:
     said = " ".join(note.plain for note in sentences.notes(snapshot(health=Health(1, 1))))
     known = {option for parameter in top.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", said)) <= known
-
-
-def test_a_file_that_cannot_be_written_is_one_sentence_and_how_to_mend_it(tmp_path: Path) -> None:
-    path = tmp_path / "none" / "out"
-    done = pte_trace("top", "-n", "1", "-o", str(path))
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert done.stderr == (
-        f"pte-trace: {path} cannot be written: No such file or directory.\n"
-        "  Give -o a file you may write.\n"
-    )
-
-
-def test_a_wrong_option_is_told_without_a_traceback() -> None:
-    done = pte_trace("--colour")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "No such option" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "--help" in done.stderr
-
-
-def test_a_command_that_ends_well_has_status_0() -> None:
-    done = pte_trace("--version")
-    assert done.returncode == 0
-    assert re.search(r"\d+\.\d+", done.stdout)
-    assert done.stderr == ""
-
-
-@pytest.mark.parametrize(
-    ("option", "name"), [("--cgroup", "cgroup's path"), ("-c", "process name")]
-)
-def test_an_empty_filter_is_none(option: str, name: str) -> None:
-    done = pte_trace("top", option, "")
-    assert done.returncode == 2
-    assert f"{name} cannot be empty." in done.stderr
-
-
-@pytest.mark.parametrize("arguments", [["doctor"], ["--help"]])
-def test_a_full_disk_is_told_without_a_traceback(arguments: list[str]) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "pte_trace", *arguments],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr == (
-        "pte-trace: The output cannot be written: No space left on device.\n"
-        "  Free some space, or send the output elsewhere.\n"
-    )
-
-
-def test_a_reader_that_is_gone_ends_it_silently() -> None:
-    receiver, sender = os.pipe()
-    os.close(receiver)
-    with os.fdopen(sender, "w") as pipe:
-        done = subprocess.run(
-            [sys.executable, "-m", "pte_trace", "doctor"],
-            stdout=pipe,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 1
-    assert done.stderr == ""
-
-
-def test_closed_streams_are_no_reason_to_fail() -> None:
-    command = f"exec {sys.executable} -m pte_trace lab list <&- >&- 2>&-"
-    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0

@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from pte_trace.exporter.metrics import StateCollector
 from pte_trace.snapshot import Health
-from tests.unit.builders import counts, histogram, record
+from tests.builders import counts, histogram, record
 from tests.unit.test_metrics import state_of
 
 ROOT = Path(__file__).parents[2]

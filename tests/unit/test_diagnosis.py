@@ -11,7 +11,7 @@ from pte_trace import plan
 from pte_trace.behavior import Behavior
 from pte_trace.facts import HostFacts
 from pte_trace.views import diagnosis, text
-from tests.unit.builders import PARAMETERS, host, host_whose, host_without
+from tests.builders import PARAMETERS, host, host_whose, host_without
 
 
 def page(facts: HostFacts) -> str:

@@ -15,7 +15,7 @@ from pte_trace.records import BUCKETS, OUTCOMES
 from pte_trace.snapshot import Health, Kernel, Snapshot
 from pte_trace.views.document import document, write_csv, write_json
 from pte_trace.views.printable import printable
-from tests.unit.builders import counts, histogram, host_without, record, snapshot
+from tests.builders import counts, histogram, host_without, record, snapshot
 
 
 def written(snapshot: Snapshot) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 
 from pte_trace.exporter.groups import OTHER, Group, Groups, group_of
 from pte_trace.snapshot import VmaRow, total
-from tests.unit.builders import counts, record, snapshot
+from tests.builders import counts, record, snapshot
+
+_ROW = snapshot(record()).vmas[0]
 
 
 def vma(comm: str = "worker", name: str = "[anon]", *, pid: int = 100, faults: int = 1) -> VmaRow:
-    made = record(comm=comm, name=name, pid=pid, counts=counts(faults={"other": faults}))
-    return snapshot(made).vmas[0]
+    counted = counts(faults={"other": faults})
+    return replace(_ROW, comm=comm, name=name, pid=pid, counts=counted)
 
 
 def faults(groups: Groups) -> dict[Group, int]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from pte_trace import plan
 from pte_trace.snapshot import SORT_FIELDS, Health, Snapshot
 from pte_trace.views.live import _View
-from tests.unit.builders import host_without, record, snapshot
+from tests.builders import host_without, record, snapshot
 
 
 def busy_machine(**changes: Any) -> Snapshot:

@@ -17,8 +17,8 @@ from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
 from pte_trace.records import VmaRecord
 from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
-from tests.unit.builders import counts, histogram, record, snapshot
-from tests.unit.simulated import HOSTILE
+from tests.builders import counts, histogram, record, snapshot
+from tests.simulated import HOSTILE
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 

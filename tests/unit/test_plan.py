@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
 from pte_trace.plan import ARGUMENTS, HOOKS, How, degraded, make
-from tests.unit.builders import PARAMETERS, host, host_whose, host_without
+from tests.builders import PARAMETERS, host, host_whose, host_without
 
 ROOT = frozenset(CAPABILITIES)
 NOBODY: frozenset[str] = frozenset()
@@ -373,7 +373,6 @@ hosts = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(facts=hosts, ways=st.sampled_from([BOTH, BOTH[:1], BOTH[1:], BOTH[::-1]]))
 def test_every_host_is_refused_or_has_all_required_hooks(
     facts: HostFacts, ways: tuple[How, ...]

@@ -16,7 +16,7 @@ from pte_trace.facts import TRACED_FUNCTIONS, HostFacts
 from pte_trace.filters import Filters
 from pte_trace.plan import ARGUMENTS, HOOKS, How
 from pte_trace.program import SOURCES, Capacity
-from tests.unit.builders import PARAMETERS, host, host_whose, host_without
+from tests.builders import PARAMETERS, host, host_whose, host_without
 
 CAN_BE_ATTACHED = sorted({name for hook in HOOKS for name in (hook.name, hook.stand_in) if name})
 

@@ -10,7 +10,7 @@ from pte_trace.errors import HostError
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import FRESH_S, Reader
 from pte_trace.snapshot import Snapshot
-from tests.unit.builders import record, snapshot
+from tests.builders import record, snapshot
 
 
 class Clock:

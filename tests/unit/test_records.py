@@ -27,7 +27,7 @@ from pte_trace.records import (
     decode,
     path_of,
 )
-from tests.unit.builders import counts, histogram
+from tests.builders import counts, histogram
 
 STRUCTS = re.findall(r"^struct (\w+) \{", program.source("records.h"), re.MULTILINE)
 VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8

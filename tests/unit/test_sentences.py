@@ -11,7 +11,7 @@ from pte_trace.effort import Effort
 from pte_trace.records import Counts, Histogram
 from pte_trace.snapshot import Health, Kernel, Snapshot
 from pte_trace.views import sentences
-from tests.unit.builders import counts, histogram, host_without, record, snapshot
+from tests.builders import counts, histogram, host_without, record, snapshot
 
 
 def summary(of: Counts, **changes: Any) -> str:

@@ -30,7 +30,7 @@ from pte_trace.snapshot import (
     ordered,
     total,
 )
-from tests.unit.builders import counts, histogram, record, snapshot
+from tests.builders import counts, histogram, record, snapshot
 
 PAGE = 0x1000
 ONE_FAULT = counts(faults={"wp_reuse": 1})
@@ -74,7 +74,7 @@ some_records = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(records=st.lists(some_records, max_size=12), split=st.booleans())
 def test_mappings_add_up_to_processes_and_those_to_totals(
     records: list[VmaRecord], split: bool
@@ -90,7 +90,7 @@ def test_mappings_add_up_to_processes_and_those_to_totals(
     assert made.totals == total(each.counts for each in records)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     records=st.lists(some_records, max_size=10, unique_by=lambda each: each.seen_ns),
     random=st.randoms(use_true_random=False),
@@ -103,7 +103,7 @@ def test_the_order_in_which_records_are_read_does_not_matter(
     assert ranges(snapshot(*shuffled)) == ranges(snapshot(*records))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(records=st.lists(some_records, max_size=10))
 def test_each_record_lies_within_a_row(records: list[VmaRecord]) -> None:
     made = snapshot(*records)
@@ -406,7 +406,7 @@ class TestLedger:
         ledger.add([record(**pages(10, 30), born_ns=0, seen_ns=31)])
         assert ranges(snapshot(*ledger.records())) == [(10, 20), (10, 30)]
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(records=st.lists(some_records, max_size=12))
     def test_nothing_is_lost(self, records: list[VmaRecord]) -> None:
         ledger = Ledger()

@@ -13,7 +13,7 @@ from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.records import NOTHING, OUTCOMES, Counts
 from pte_trace.snapshot import VmaRow, total
 from pte_trace.views.table import VmaTable
-from tests.unit.builders import counts
+from tests.builders import counts
 
 WIDE = 400
 ALL_COLUMNS = (
@@ -142,7 +142,7 @@ def test_a_long_name_takes_the_width_that_is_left_and_is_then_cut() -> None:
 some_numbers = st.one_of(st.integers(0, 10), st.integers(0, 10**13))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     width=st.integers(20, 250),
     made=some_numbers,

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 
 from pte_trace.snapshot import Health, Snapshot
 from pte_trace.views import sentences, text, write
-from tests.unit.builders import counts, histogram, record, snapshot
+from tests.builders import counts, histogram, record, snapshot
 
 
 def three_mappings(**changes: Any) -> Snapshot:

@@ -17,7 +17,7 @@ PROGRAM = """
 from pte_trace.__main__ import main
 from pte_trace.commands import top
 from pte_trace.views import live
-from tests.unit.builders import counts, record, snapshot
+from tests.builders import counts, record, snapshot
 
 class Source:
     def read(self):

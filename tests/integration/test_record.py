@@ -10,9 +10,9 @@ import pytest
 
 from pte_trace.views import document
 from pte_trace.views.lines import CsvLines, JsonLines
-from tests.unit.builders import record, snapshot
-from tests.unit.recordings import interval, metadata
-from tests.unit.test_report import pte_trace
+from tests.builders import record, snapshot
+from tests.command import pte_trace
+from tests.recordings import interval, metadata
 
 MOMENTS = ["2026-03-01T12:00:01.000000+00:00", "2026-03-01T12:00:02.000000+00:00"]
 

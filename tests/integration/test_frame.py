@@ -14,8 +14,8 @@ from pte_trace.effort import Effort
 from pte_trace.recording.layout import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.records import OUTCOMES
-from tests.unit.builders import counts, histogram, record, snapshot
-from tests.unit.recordings import STARTED, interval, metadata, recorded, recordings
+from tests.builders import counts, histogram, record, snapshot
+from tests.recordings import STARTED, interval, metadata, recorded, recordings
 
 
 def test_a_row_for_each_interval_and_mapping(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_was_not_looked_at_is_missing_not_zero(tmp_path: Path) -> None:
 
 
 @given(made=recordings())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_rows_add_up_to_the_totals(
     tmp_path_factory: pytest.TempPathFactory, made: tuple[Metadata, list[Interval]]
 ) -> None:

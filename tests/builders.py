@@ -25,7 +25,7 @@ from pte_trace.records import (
 )
 from pte_trace.snapshot import Health, Kernel, Snapshot, build
 
-# The functions as Linux 6.18 has them; kernel-facts.md lists how they were before.
+# The functions as Linux 6.18 has them.
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "change_pte_range": ("tlb", "vma", "pmd", "addr", "end", "newprot", "cp_flags"),
     "change_protection": ("tlb", "vma", "start", "end", "cp_flags"),

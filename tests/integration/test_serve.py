@@ -109,7 +109,7 @@ def serve() -> Iterator[Serve]:
 
     def start(*arguments: object, address: str = "127.0.0.1:0", **environ: str) -> Served:
         listen = ["--listen", address] if address else []
-        command = [sys.executable, "-m", "tests.unit.simulated", "serve", *listen]
+        command = [sys.executable, "-m", "tests.simulated", "serve", *listen]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
             stderr=subprocess.PIPE,
@@ -227,7 +227,7 @@ def test_a_service_manager_hands_over_a_socket_and_is_told(serve: Serve, tmp_pat
         process = subprocess.Popen(
             [
                 *(sys.executable, "-c", _HANDING_OVER, str(listener.fileno())),
-                *("-m", "tests.unit.simulated", "serve"),
+                *("-m", "tests.simulated", "serve"),
             ],
             pass_fds=[listener.fileno()],
             env={**os.environ, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(tmp_path / "notify")},

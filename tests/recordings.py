@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ from pte_trace.records import (
     VmaRecord,
 )
 from pte_trace.snapshot import Health, Kernel, Snapshot, build
-from tests.unit.builders import host
+from tests.builders import host
 
 STARTED = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 _KERNEL = Kernel("6.18.0-test", True)
@@ -67,31 +69,44 @@ _numbers = st.integers(0, 2**50)
 _health = st.builds(Health, _numbers, _numbers, st.none() | st.floats(0, 1e6), _numbers, _numbers)
 
 
-def _tuples(names: tuple[str, ...]) -> st.SearchStrategy[tuple[int, ...]]:
-    return st.tuples(*(st.just(0) | _numbers for _ in names))
+_Value = TypeVar("_Value")
+
+
+def _some_of(
+    names: Sequence[str], values: st.SearchStrategy[_Value], nothing: _Value
+) -> st.SearchStrategy[tuple[_Value, ...]]:
+    """A value for up to three of *names*, *nothing* for the rest."""
+    places = range(len(names))
+    drawn = st.dictionaries(st.sampled_from(places), values, max_size=3)
+    return drawn.map(lambda found: tuple(found.get(place, nothing) for place in places))
 
 
 @st.composite
 def _histograms(draw: st.DrawFn) -> Histogram:
-    filled = draw(st.dictionaries(st.integers(0, BUCKETS - 1), st.integers(1, 2**32), max_size=4))
-    if not filled:
-        return UNMEASURED
-    log2 = tuple(filled.get(place, 0) for place in range(BUCKETS))
-    return Histogram(draw(_numbers), log2)
+    filled = draw(_FILLED)
+    return Histogram(draw(_numbers), tuple(filled.get(place, 0) for place in range(BUCKETS)))
 
 
-@st.composite
-def _counts(draw: st.DrawFn, effort: Effort) -> Counts:
-    nothing = st.just((0,) * len(CAUSES))
-    costs = _histograms() if effort.times else st.just(UNMEASURED)
-    return Counts(
-        changes=draw(_tuples(CAUSES)),
-        ptes_changed=draw(_tuples(CAUSES)),
-        made_writable=draw(_tuples(CAUSES) if effort.inspects else nothing),
-        left_readonly=draw(_tuples(REASONS) if effort.inspects else nothing),
-        not_inspected=draw(_tuples(OMISSIONS)),
-        write_faults=draw(_tuples(OUTCOMES)),
-        costs=draw(st.tuples(*(costs for _ in OUTCOMES))),
+_FILLED = st.dictionaries(
+    st.integers(0, BUCKETS - 1), st.integers(1, 2**32), min_size=1, max_size=4
+)
+_BY_CAUSE = _some_of(CAUSES, _numbers, 0)
+_BY_REASON = _some_of(REASONS, _numbers, 0)
+_COSTS = _some_of(OUTCOMES, _histograms(), UNMEASURED)
+
+
+@cache
+def _counts(effort: Effort) -> st.SearchStrategy[Counts]:
+    """What may be counted with *effort*."""
+    return st.builds(
+        Counts,
+        changes=_BY_CAUSE,
+        ptes_changed=_BY_CAUSE,
+        made_writable=_BY_CAUSE if effort.inspects else st.just((0,) * len(CAUSES)),
+        left_readonly=_BY_REASON if effort.inspects else st.just((0,) * len(REASONS)),
+        not_inspected=_some_of(OMISSIONS, _numbers, 0),
+        write_faults=_some_of(OUTCOMES, _numbers, 0),
+        costs=_COSTS if effort.times else st.just((UNMEASURED,) * len(OUTCOMES)),
     )
 
 

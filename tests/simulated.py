@@ -11,7 +11,7 @@ from dataclasses import replace
 from pte_trace.commands import options
 from pte_trace.records import VmaRecord
 from pte_trace.snapshot import Health, Snapshot
-from tests.unit.builders import counts, histogram, record, snapshot
+from tests.builders import counts, histogram, record, snapshot
 
 HOSTILE = 'a"b\\c\n\x1b[31m<script>\udce9\\xff'
 

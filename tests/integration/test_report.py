@@ -18,8 +18,9 @@ from pte_trace.recording.replay import Replay
 from pte_trace.recording.summary import summarize
 from pte_trace.snapshot import total
 from pte_trace.views import document, page, plots
-from tests.unit.builders import counts, histogram, record, snapshot
-from tests.unit.recordings import interval, metadata, recorded
+from tests.builders import counts, histogram, record, snapshot
+from tests.command import pte_trace
+from tests.recordings import interval, metadata, recorded
 
 SEEN = record(
     pid=7,
@@ -33,15 +34,6 @@ SEEN = record(
         costs={"wp_reuse": histogram(700, 1500)},
     ),
 )
-
-
-def pte_trace(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pte_trace", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -222,7 +214,7 @@ def test_pandas_and_pyarrow_are_not_imported_where_they_are_not_needed(
 
 def test_a_recorder_does_not_import_pandas(tmp_path: Path) -> None:
     script = (
-        "import sys; from tests.unit.test_report import *; "
+        "import sys; from tests.integration.test_report import *; "
         f"recorded(Path({str(tmp_path / 'r.parquet')!r}), [interval(snapshot(SEEN))]);"
         "print('pandas' in sys.modules)"
     )

@@ -26,9 +26,9 @@ from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import summarize
 from pte_trace.snapshot import Health
 from pte_trace.views import compared, comparison_plots
-from tests.unit.builders import counts, histogram, record, snapshot
-from tests.unit.recordings import interval, metadata, recorded
-from tests.unit.test_report import pte_trace
+from tests.builders import counts, histogram, record, snapshot
+from tests.command import pte_trace
+from tests.recordings import interval, metadata, recorded
 
 
 def subject(
