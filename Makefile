@@ -5,6 +5,9 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 BIN := .venv/bin
 KERNELS ?= bullseye bookworm trixie sid
 KERNEL ?= bookworm
+# Built from one source, with and without the optimization.
+PAIRS := patched unpatched patched-6.12 unpatched-6.12
+MATRIX ?= $(KERNELS) $(PAIRS)
 TIMEOUT ?= 1200
 
 # Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
@@ -33,7 +36,7 @@ WORKLOADS := $(patsubst tests/workloads/%.c,build/workloads/%,$(wildcard tests/w
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/ready ## Install what is missing: Debian packages, then .venv
@@ -97,15 +100,27 @@ test-unit: setup ## Tests of parts: no root, no kernel, seconds
 test-integration: setup ## Tests of whole subsystems with real files, sockets, processes; no root, no kernel
 	$(BIN)/python -m pytest -n auto tests/integration
 
+# In a guest of each of the kernels $(1), the tests $(2); all of them, then which failed.
+define in-guests
+@failed=; for kernel in $(1); do \
+	echo "== $$kernel"; \
+	$(BIN)/pte-trace lab run --kernel $$kernel --timeout $(TIMEOUT) -- \
+		python -m pytest -p no:cacheprovider $(2) || failed="$$failed $$kernel"; \
+done; \
+if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
+endef
+
 .PHONY: test-kernel
 test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
 	@$(BIN)/pte-trace lab fetch $(KERNELS)
-	@failed=; for kernel in $(KERNELS); do \
-		echo "== $$kernel"; \
-		$(BIN)/pte-trace lab run --kernel $$kernel --timeout $(TIMEOUT) -- \
-			python -m pytest -p no:cacheprovider tests/kernel || failed="$$failed $$kernel"; \
-	done; \
-	if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
+	$(call in-guests,$(KERNELS),tests/kernel)
+
+.PHONY: test-matrix
+test-matrix: workloads ## Each workload's figures on each of $(MATRIX)
+	@$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(MATRIX))
+	@$(if $(filter patched unpatched,$(MATRIX)),$(BIN)/pte-trace lab build)
+	@$(if $(filter %-6.12,$(MATRIX)),$(BIN)/pte-trace lab build 6.12)
+	$(call in-guests,$(MATRIX),tests/kernel/test_workloads.py)
 
 .PHONY: test-e2e
 test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser

@@ -31,7 +31,8 @@ BPF_ARRAY(in_flight, struct fault, FAULT_SLOTS);
 
 /*
  * Faults whose attempt ended with VM_FAULT_RETRY, by thread. A userfaultfd
- * monitor is told in the first attempt; the last one knows nothing of it.
+ * monitor is told, and a shared page made writable, in the first attempt; the
+ * last one knows nothing of it.
  */
 BPF_TABLE("lru_hash", u32, struct fault, attempts, 4096);
 
@@ -99,15 +100,17 @@ static int wp_page_done(struct vm_fault *vmf, u32 result)
 #if INSPECT
 	learn_direct_map(vmf);
 #endif
-	if (result & VM_FAULT_RETRY) {
-		if (before & PTE_UFFD_WP)
-			decided(page, OUTCOME_WP_UFFD);
+	if (result & VM_FAULT_RETRY && before & PTE_UFFD_WP) {
+		decided(page, OUTCOME_WP_UFFD);
 		return 0;
 	}
+	/* Also where the attempt is repeated because dirty pages were written back meanwhile. */
 	if (READ(vma, vm_flags) & VM_SHARED) {
 		decided(page, OUTCOME_WP_SHARED);
 		return 0;
 	}
+	if (result & VM_FAULT_RETRY)
+		return 0;
 	bpf_probe_read_kernel(&after, sizeof(after), (void *)READ(vmf, pte));
 	if (!(after & PTE_PRESENT))
 		return 0;	/* reclaimed already: cannot be told, so it stays "other" */

@@ -1,7 +1,8 @@
-"""Write faults, counted exactly: against getrusage(2) and /proc/vmstat's pgreuse."""
+"""Rows of mappings add up to processes, those to the totals."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -11,65 +12,32 @@ from tests.kernel.conftest import Run
 PAGES = 23
 
 
-def faults(row: dict[str, Any], **expected: int) -> None:
-    outcomes = {name: count for name, count in row["write_faults"].items() if count}
-    assert outcomes == {name: count for name, count in expected.items() if count}
+def figures(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
+    """The figures of a ROW under dotted names; a histogram's buckets one by one."""
+    for name, figure in row.items():
+        if isinstance(figure, Mapping):
+            yield from figures(figure, f"{prefix}{name}.")
+        elif isinstance(figure, list):
+            yield from figures(dict(zip(map(str, range(32)), figure, strict=True)), f"{name}.")
+        elif not isinstance(figure, str) and name != "pid":
+            yield prefix + name, figure
 
 
-def test_toggled_pages_fault_only_without_the_optimization(run: Run, optimized: bool) -> None:
-    traced = run("toggle", PAGES)
-
-    rewritten = 0 if optimized else PAGES
-    faults(traced.measured, other=PAGES, wp_reuse=rewritten)
-    assert traced.account["faults"] == rewritten
-    assert traced.account["reused"] == rewritten
-
-
-def test_pages_shared_with_a_child_are_copied(run: Run) -> None:
-    traced = run("fork_child", PAGES)
-
-    faults(traced.measured, other=PAGES, wp_copy=PAGES)
-    assert traced.account["faults"] == PAGES
-    assert traced.account["reused"] == 0
-
-
-def test_a_fault_that_waits_for_userfaultfd_counts_once(run: Run) -> None:
-    traced = run("uffd_wp", PAGES)
-
-    faults(traced.measured, other=PAGES, wp_uffd=PAGES)
-    assert traced.account["faults"] == PAGES
-    changes = traced.measured["protection_changes"]
-    assert (changes["uffd_wp"], changes["uffd_unprotect"]) == (1, PAGES)
-
-
-def test_protection_changes_count_ptes(run: Run) -> None:
-    traced = run("toggle", PAGES)
-
-    row = traced.measured
-    assert row["protection_changes"]["mprotect"] == 2
-    assert row["ptes_changed"] == 2 * PAGES
+def added_up(rows: list[dict[str, Any]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in rows:
+        for name, figure in figures(row):
+            found[name] = found.get(name, 0) + figure
+    return found
 
 
 @pytest.mark.parametrize("workload", ["toggle", "fork_child", "uffd_wp"])
 def test_rows_add_up(run: Run, workload: str) -> None:
     document = run(workload, PAGES).document
 
-    for outer, inner in (("processes", "vmas"), ("totals", "processes")):
-        wholes = [document["totals"]] if outer == "totals" else document[outer]
-        for field in ("protection_changes", "write_faults"):
-            for name in document["totals"][field]:
-                whole = sum(row[field][name] for row in wholes)
-                assert whole == sum(row[field][name] for row in document[inner])
-        whole = sum(row["ptes_changed"] for row in wholes)
-        assert whole == sum(row["ptes_changed"] for row in document[inner])
+    totals = dict(figures(document["totals"]))
+    assert totals["write_faults.other"] >= PAGES
+    assert added_up(document["processes"]) == totals
     for process in document["processes"]:
         rows = [row for row in document["vmas"] if row["pid"] == process["pid"]]
-        for name, count in process["write_faults"].items():
-            assert count == sum(row["write_faults"][name] for row in rows)
-
-
-def test_nothing_was_lost(run: Run) -> None:
-    health = run("toggle", PAGES).document["health"]
-
-    assert health["map_full"] == 0
-    assert health["missed_runs"] == 0
+        assert added_up(rows) == dict(figures(process))

@@ -46,6 +46,7 @@ def expected_on(kernel: str, row: Mapping[str, Any]) -> Figures:
 
 def counted(traced: Traced) -> Figures:
     figures = {name: traced.measured[field] for name, field in COUNTED.items()}
+    figures["not_inspected"] = traced.document["health"]["ptes_not_inspected"]
     account = {name: traced.account[name] for name in ("faults", "reused", "numa_pte_updates")}
     return {
         name: figure for name, figure in flat({**figures, "account": account}).items() if figure
@@ -85,3 +86,5 @@ def agree(traced: Traced, row: Mapping[str, Any]) -> None:
         assert sum(measured["write_faults"].values()) == touched + account["faults"]
     left = sum(measured["ptes_left_readonly"].values())
     assert measured["ptes_made_writable"] + left == measured["ptes_inspected"]
+    health = traced.document["health"]
+    assert (health["map_full"], health["missed_runs"]) == (0, 0)
