@@ -27,7 +27,8 @@ static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, 
 			      u64 cp_flags, s64 result)
 {
 	struct vma_record *record = record_of(vma);
-	u64 ptes = result > 0 ? result : 0;
+	/* Negative: an error. Without a branch, or the verifier would follow the rest twice. */
+	u64 ptes = result & ~(result >> 63);
 
 	if (!record)
 		return 0;

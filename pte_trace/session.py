@@ -18,7 +18,15 @@ from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
 from pte_trace.records import LAYOUT, TRACING, decode
-from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
+from pte_trace.snapshot import (
+    Health,
+    Kernel,
+    Ledger,
+    ReuseCost,
+    Snapshot,
+    UnfinishedFaults,
+    build,
+)
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
 
@@ -141,8 +149,14 @@ class Session:
             duration_s=duration_s,
             health=self._health(),
             effort=self.effort,
+            calibration=self._calibration(),
             split=self._split,
         )
+
+    def _calibration(self) -> ReuseCost | None:
+        """What this kernel's `wp_reuse` faults cost when pte-trace tried it, before it traced."""
+        took_ns = self.facts.behavior.reuse_fault_ns
+        return None if took_ns is None else ReuseCost(took_ns, "wp_reuse faults of pte-trace's own")
 
     def _health(self) -> Health:
         programs = self.driver.programs()

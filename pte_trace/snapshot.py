@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.plan import Attachment
-from pte_trace.records import NOTHING, OUTCOMES, UNMEASURED, Counts, Histogram, VmaRecord
+from pte_trace.records import NOTHING, OUTCOMES, Counts, Histogram, VmaRecord
 
 _OTHER = OUTCOMES.index("other")
 
@@ -74,8 +74,8 @@ class ReuseCost:
 class Snapshot:
     """Rows of ``vmas`` add up to ``processes``, those to ``totals``. Times in seconds.
 
-    What ``effort`` left out is 0 in the counts and not known. ``reuse_cost`` is None where no
-    `wp_reuse` fault was timed.
+    What ``effort`` left out is 0 in the counts and not known. ``reuse_cost`` is None where it
+    could not be measured.
     """
 
     kernel: Kernel
@@ -176,13 +176,12 @@ def build(
     duration_s: float,
     health: Health,
     effort: Effort = EVERYTHING,
-    calibration: Histogram = UNMEASURED,
+    calibration: ReuseCost | None = None,
     split: bool = False,
 ) -> Snapshot:
     """Make a snapshot of *records*; with *split* each VMA keeps a row of its own.
 
-    *calibration* is the cost of `wp_reuse` faults that pte-trace took itself: what stands in
-    where none of those in *records* was timed.
+    *calibration* stands in where no `wp_reuse` fault of *records* was timed.
     """
     records = tuple(records)
     images = _group(records, lambda record: (record.pid, record.image))
@@ -213,13 +212,12 @@ def processes_of(vmas: Iterable[VmaRow]) -> tuple[ProcessRow, ...]:
     )
 
 
-def mean_reuse_cost(measured: Histogram, calibration: Histogram) -> ReuseCost | None:
-    """Of the faults *measured*, or where there are none of those that pte-trace took itself."""
-    for timed, whose in ((measured, "timed here"), (calibration, "of pte-trace's own")):
-        if timed.mean is not None:
-            faults = "fault" if timed.count == 1 else "faults"
-            return ReuseCost(timed.mean, f"{timed.count:,} wp_reuse {faults} {whose}")
-    return None
+def mean_reuse_cost(measured: Histogram, calibration: ReuseCost | None) -> ReuseCost | None:
+    """Of the faults *measured*; *calibration* where there are none."""
+    if measured.mean is None:
+        return calibration
+    faults = "fault" if measured.count == 1 else "faults"
+    return ReuseCost(measured.mean, f"{measured.count:,} wp_reuse {faults} timed here")
 
 
 def _named(record: VmaRecord) -> int:

@@ -23,7 +23,7 @@ from pte_trace.records import (
     Histogram,
     VmaRecord,
 )
-from pte_trace.snapshot import Health, Kernel, Snapshot, build
+from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot, build
 
 # The functions as Linux 6.18 has them.
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -141,7 +141,7 @@ def record(**changes: Any) -> VmaRecord:
 def snapshot(
     *records: VmaRecord,
     split: bool = False,
-    calibration: Histogram = UNMEASURED,
+    calibration: ReuseCost | None = None,
     **changes: Any,
 ) -> Snapshot:
     """The snapshot of *records* on the capable host, but for *changes*."""

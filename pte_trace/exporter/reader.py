@@ -12,7 +12,6 @@ from typing import Protocol
 from pte_trace.errors import PteTraceError
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.state import State
-from pte_trace.records import UNMEASURED
 from pte_trace.snapshot import Snapshot, mean_reuse_cost
 
 INTERVAL_S = 5.0
@@ -105,7 +104,7 @@ class Reader:
         self._duration_s += interval.duration_s
         self._reading_s += self._now() - begun
         totals = self._groups.totals
-        cost = mean_reuse_cost(totals.reuse_cost, UNMEASURED) or interval.reuse_cost
+        cost = mean_reuse_cost(totals.reuse_cost, interval.reuse_cost)
         return State(
             snapshot=replace(
                 interval,

@@ -22,6 +22,11 @@ def test_the_answer_does_not_change_from_one_time_to_the_next() -> None:
     assert len(answers) <= 1
 
 
+def test_a_fault_takes_time() -> None:
+    took = behavior.observe().reuse_fault_ns
+    assert took is None or 0 < took < 1e9
+
+
 def test_no_child_and_no_open_file_is_left() -> None:
     before = open_files()
     behavior.observe()

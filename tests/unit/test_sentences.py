@@ -9,7 +9,7 @@ import pytest
 from pte_trace import plan
 from pte_trace.effort import Effort
 from pte_trace.records import Counts, Histogram
-from pte_trace.snapshot import Health, Kernel, Snapshot
+from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
 from pte_trace.views import sentences
 from tests.builders import counts, histogram, host_without, record, snapshot
 
@@ -50,9 +50,9 @@ def test_the_summary_can_be_quoted() -> None:
 
 def test_the_estimate_names_its_source_where_no_fault_was_timed_here() -> None:
     some = counts(writable={"mprotect": 3})
-    assert summary(some, calibration=histogram(1000, 2000)) == (
+    assert summary(some, calibration=ReuseCost(1500.0, "wp_reuse faults of pte-trace's own")) == (
         "The optimization made 3 PTEs writable at once; at 1.5 µs a fault that is at most"
-        " 4.5 µs saved (an estimate, from 2 wp_reuse faults of pte-trace's own)."
+        " 4.5 µs saved (an estimate, from wp_reuse faults of pte-trace's own)."
         " No avoidable fault remained."
     )
 
@@ -71,7 +71,7 @@ def test_one_is_not_several() -> None:
 
 
 def test_nothing_made_writable_is_said() -> None:
-    assert summary(counts(), calibration=histogram(1000)) == (
+    assert summary(counts(), calibration=ReuseCost(1000.0, "elsewhere")) == (
         "No PTE was made writable by a protection change. No avoidable fault remained."
     )
 
@@ -80,7 +80,7 @@ def test_nothing_is_said_of_ptes_that_were_not_inspected() -> None:
     made = summary(
         counts(faults={"wp_reuse": 4}),
         effort=Effort(inspect=0),
-        calibration=histogram(1000),
+        calibration=ReuseCost(1000.0, "elsewhere"),
     )
     assert made == "4 avoidable faults remained."
 

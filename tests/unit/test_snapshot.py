@@ -289,14 +289,14 @@ def timed(*durations_ns: int) -> Counts:
 class TestReuseCost:
     def test_faults_timed_here_come_first(self) -> None:
         records = record(pid=1, counts=timed(100)), record(pid=2, counts=timed(200, 300))
-        assert snapshot(*records, calibration=histogram(5)).reuse_cost == ReuseCost(
+        assert snapshot(*records, calibration=ReuseCost(5.0, "elsewhere")).reuse_cost == ReuseCost(
             200.0, "3 wp_reuse faults timed here"
         )
 
-    def test_without_any_those_of_pte_trace_itself_stand_in(self) -> None:
+    def test_without_any_the_calibration_stands_in(self) -> None:
         other = counts(faults={"wp_reuse": 9}, costs={"wp_copy": histogram(7)})
-        made = snapshot(record(counts=other), calibration=histogram(1000, 1100))
-        assert made.reuse_cost == ReuseCost(1050.0, "2 wp_reuse faults of pte-trace's own")
+        made = snapshot(record(counts=other), calibration=ReuseCost(1050.0, "elsewhere"))
+        assert made.reuse_cost == ReuseCost(1050.0, "elsewhere")
 
     def test_without_either_it_is_not_known(self) -> None:
         assert snapshot(record()).reuse_cost is None
@@ -322,7 +322,7 @@ class TestSecondsSaved:
         assert saved == pytest.approx([3e-6, 6e-6])
 
     def test_nothing_made_writable_saves_nothing(self) -> None:
-        assert snapshot(calibration=histogram(1000)).seconds_saved(counts()) == 0
+        assert snapshot(calibration=ReuseCost(1000.0, "elsewhere")).seconds_saved(counts()) == 0
 
     def test_it_is_not_known_without_a_cost(self) -> None:
         assert snapshot(record(counts=self.made_3)).seconds_saved(self.made_3) is None
@@ -331,9 +331,11 @@ class TestSecondsSaved:
         made = snapshot(record(counts=timed(1000)), effort=Effort(inspect=0))
         assert made.seconds_saved(made.totals) is None
 
-    def test_faults_of_pte_trace_itself_do_where_none_is_timed(self) -> None:
+    def test_the_calibration_does_where_none_is_timed(self) -> None:
         made = snapshot(
-            record(counts=self.made_3), effort=Effort(costs=0), calibration=histogram(1000)
+            record(counts=self.made_3),
+            effort=Effort(costs=0),
+            calibration=ReuseCost(1000.0, "elsewhere"),
         )
         assert made.seconds_saved(made.totals) == pytest.approx(3e-6)
 
