@@ -1,0 +1,71 @@
+"""A signal that comes while the BPF programs are made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A host that can be traced, and a BCC whose compiler never returns: as the real one in its long
+# seconds, it keeps its thread inside C.
+PROGRAM = """
+import ctypes, sys, types
+from pte_trace import plan
+from pte_trace.__main__ import main
+from pte_trace.btf import BTF
+from pte_trace.session import Session
+from tests.builders import host
+from tests.btf_writer import kernel_btf
+
+def examine(session):
+    session.facts = host()
+    session.plan = plan.make(session.facts)
+    session._btf = BTF(kernel_btf())
+
+def compile(**_):
+    print("compiling", flush=True)
+    lock = ctypes.create_string_buffer(64)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(lock)
+
+Session.examine = examine
+sys.modules["bcc"] = types.SimpleNamespace(BPF=compile)
+sys.modules["bcc.libbcc"] = types.SimpleNamespace(lib=None)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
+@pytest.mark.parametrize("command", ["top", "run", "record"])
+def test_it_ends_without_waiting_for_the_compiler_and_leaves_nothing(
+    tmp_path: Path, command: str, number: signal.Signals, status: int
+) -> None:
+    arguments = {"top": (), "run": ("true",), "record": ("-o", "r.parquet")}[command]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, command, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": os.getcwd()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "compiling\n"
+            assert os.listdir(temporary)
+            process.send_signal(number)
+            said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == status
+    assert "".join(said).strip() == ""
+    assert os.listdir(tmp_path) == ["temporary"]
+    assert os.listdir(temporary) == []
