@@ -27,10 +27,10 @@ def examine(session):
     session._btf = BTF(kernel_btf())
 
 def compile(**_):
+    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+    lock(mutex)
     print("compiling", flush=True)
-    lock = ctypes.create_string_buffer(64)
-    for _ in range(2):
-        ctypes.CDLL(None).pthread_mutex_lock(lock)
+    lock(mutex)
 
 Session.examine = examine
 sys.modules["bcc"] = types.SimpleNamespace(BPF=compile)
