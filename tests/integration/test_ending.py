@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 # A host that can be traced, and a BCC whose compiler never returns: as the real one in its long
-# seconds, it keeps its thread inside C.
+# seconds, it keeps its thread inside C. What is said is said when it is there (in futex(), 202).
 PROGRAM = """
-import ctypes, sys, types
+import ctypes, sys, threading, types
+from pathlib import Path
 from pte_trace import plan
 from pte_trace.__main__ import main
 from pte_trace.btf import BTF
 from pte_trace.session import Session
-from tests.builders import host
 from tests.btf_writer import kernel_btf
+from tests.builders import host
 
 def examine(session):
     session.facts = host()
@@ -29,8 +30,14 @@ def examine(session):
 def compile(**_):
     lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
     lock(mutex)
-    print("compiling", flush=True)
+    threading.Thread(target=tell, args=(threading.get_native_id(), mutex), daemon=True).start()
     lock(mutex)
+
+def tell(thread, mutex):
+    waiting = f"202 {hex(ctypes.addressof(mutex))} "
+    while not Path(f"/proc/self/task/{thread}/syscall").read_text().startswith(waiting):
+        pass
+    print("compiling", flush=True)
 
 Session.examine = examine
 sys.modules["bcc"] = types.SimpleNamespace(BPF=compile)
