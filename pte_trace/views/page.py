@@ -110,7 +110,7 @@ def report(metadata: Metadata, summary: Summary, *, ended: bool) -> str:
                 ],
                 words=_HOOK,
             ),
-            table("What was lost, and what tracing cost", ["", ""], _health(summary)),
+            table("What was lost, and what tracing cost", ["", ""], _health(summary), words=[""]),
         ],
     )
 
