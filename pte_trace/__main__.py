@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -29,9 +30,13 @@ def main() -> None:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
     try:
-        sys.exit(_run())
+        status = _run()
     finally:
         _drop_what_nobody_takes()
+    if threading.active_count() > 1:
+        # One that is inside the compiler cannot be waited for, nor can the compiler be unloaded.
+        os._exit(status)
+    sys.exit(status)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -64,6 +69,8 @@ def _run() -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else _FAILED
     except OSError as error:
         if error.errno not in _FULL:
             raise

@@ -10,10 +10,12 @@ import re
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pte_trace import kernel_types
 from pte_trace.btf import BTF
@@ -115,6 +117,27 @@ def _kernel_source(btf: BTF) -> Iterator[None]:
                 os.environ["BCC_KERNEL_SOURCE"] = before
 
 
+_Made = TypeVar("_Made")
+
+
+def _interruptibly(make: Callable[[], _Made]) -> _Made:
+    """What *make* returns or raises.
+
+    It is called in a thread of its own: the compiler keeps its thread for seconds, and Python
+    answers a signal in the main thread only. One that ends us leaves the thread behind.
+    """
+    made: Future[_Made] = Future()
+
+    def call() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return made.result()
+
+
 def _failure(error: Exception, lines: list[str]) -> HostError:
     said = next((line for line in reversed(lines) if line.strip()), str(error))
     return HostError(
@@ -143,7 +166,7 @@ class Driver:
         try:
             with _kernel_source(btf), _diagnostics() as lines:
                 program = text(plan, filters, capacity, effort).encode()
-                self._bpf: Any = BPF(text=program, cflags=_CFLAGS)
+                self._bpf: Any = _interruptibly(lambda: BPF(text=program, cflags=_CFLAGS))
                 self._attach_kprobes(plan)
                 self._let_the_walker_go_on()
         except Exception as error:  # BCC raises nothing more special

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -156,14 +157,14 @@ class Request:
 
 @contextmanager
 def output(path: Path | None, default: IO[str]) -> Iterator[IO[str]]:
-    """-o's file, opened before anything is traced, or *default*. Raises UsageError."""
+    """-o's file, opened before anything is traced, or *default*. Raises UsageError.
+
+    What is refused, or ends before its first output, leaves the file as it was.
+    """
     if path is None:
         yield default
         return
-    try:
-        stream = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise not_writable(path, error) from error
+    stream = io.TextIOWrapper(io.BufferedWriter(_open(path)), encoding="utf-8")
     try:
         yield stream
     except BaseException:
@@ -173,10 +174,47 @@ def output(path: Path | None, default: IO[str]) -> Iterator[IO[str]]:
     stream.close()
 
 
-def not_writable(path: Path, error: OSError) -> UsageError:
-    return UsageError(
-        f"{path} cannot be written: {error.strerror}.", "Give -o a file you may write."
-    )
+def reserved(path: Path) -> AbstractContextManager[object]:
+    """Know that *path* can be written before anything is traced; left as `output` leaves it.
+
+    Raises UsageError.
+    """
+    return closing(_open(path))
+
+
+class _Untouched(io.FileIO):
+    """A file, pipe or device that stays as it was until something is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._made = not os.path.lexists(path)
+        self._begun = False
+        super().__init__(path, "w", opener=_without_truncating)
+
+    def write(self, data: Any, /) -> int:
+        if not self._begun:
+            self._begun = True
+            with suppress(OSError):  # a pipe has nothing to cut off
+                self.truncate()
+        return super().write(data)
+
+    def close(self) -> None:
+        if not self.closed and self._made and not os.fstat(self.fileno()).st_size:
+            self._path.unlink(missing_ok=True)
+        super().close()
+
+
+def _without_truncating(name: str, flags: int) -> int:
+    return os.open(name, flags & ~os.O_TRUNC, 0o666)
+
+
+def _open(path: Path) -> _Untouched:
+    try:
+        return _Untouched(path)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}.", "Give -o a file you may write."
+        ) from error
 
 
 def tracing(

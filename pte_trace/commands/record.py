@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,13 +96,13 @@ def record(
     make = _recorder(target)
     if command:
         request = replace(request, filters=replace(request.filters, children=True))
-    with request.session(keep=False) as session:
-        recorder = make(target, _metadata(session, request, interval, command))
-        recording = _Recording(session, recorder, interval)
+    with options.reserved(target), request.session(keep=False) as session:
+        metadata = _metadata(session, request, interval, command)
+        recording = _Recording(session, lambda: make(target, metadata), interval)
         session.start()
         status = recording.of_command(command, repeat) if command else recording.until_ended()
     with write.working(f"Writing {target}"):
-        recorder.finish()
+        recording.finish()
     click.echo(f"{target}: {recording}.", err=True)
     click.get_current_context().exit(status)
 
@@ -121,10 +122,6 @@ def _recorder(path: Path) -> Callable[[Path, Metadata], Recorder]:
             f"{path} has none of the endings of a recording.",
             "Give -o a name that ends in .parquet, .csv or .jsonl.",
         )
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise options.not_writable(path, error) from error
     return kinds[path.suffix]
 
 
@@ -160,11 +157,14 @@ def _facts(session: Session) -> dict[str, Any]:
 
 
 class _Recording:
-    """Intervals taken from a session, and what is to be said of them in the end."""
+    """Intervals taken from a session, and what is to be said of them in the end.
 
-    def __init__(self, session: Session, recorder: Recorder, interval: float) -> None:
+    *make* is called at the first of them: until then what the file held is left alone.
+    """
+
+    def __init__(self, session: Session, make: Callable[[], Recorder], interval: float) -> None:
         self._session = session
-        self._recorder = recorder
+        self._make = make
         self._interval = interval
         self._number = 0
         self._seconds = 0.0
@@ -202,6 +202,13 @@ class _Recording:
         while True:
             due = max(due + self._interval, time.monotonic())
             yield due - time.monotonic()
+
+    def finish(self) -> None:
+        self._recorder.finish()
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        return self._make()
 
     def _take(self, run: int) -> None:
         from pte_trace.recording.layout import Interval

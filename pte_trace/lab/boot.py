@@ -38,7 +38,6 @@ def _virtme_run(
     stderr: Sink,
     tick: Callable[[], None],
 ) -> None:
-    tools.check_boot_tools()
     launcher = tools.locate("virtme-run")
     supervise([launcher, *arguments], environ, timeout, stdout, stderr, tick)
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pte_trace.errors import HostError
-from pte_trace.lab import boot, cache, kvm
+from pte_trace.lab import boot, cache, kvm, tools
 from pte_trace.lab.boot import Boot
 from pte_trace.lab.build import Builder
 from pte_trace.lab.fetch import Fetcher
@@ -53,6 +53,7 @@ def stream(
     cannot be had or booted, does not end in time or dies.
     """
     check_names([kernel_name])
+    tools.check_boot_tools()
     directory = cache.directory()
     kernel = cache.find(directory, kernel_name) or _bring(directory, kernel_name, progress)
     accelerated = not guest.icount and _kvm_usable(directory, kernel, progress)

@@ -21,7 +21,7 @@ _PROVIDERS = {
     "dpkg-deb": "sudo apt install dpkg",
     "file": "sudo apt install file",
     "qemu-system-x86_64": "sudo apt install qemu-system-x86",
-    "virtme-run": "pip install virtme-ng",
+    "virtme-run": f"{sys.executable} -m pip install virtme-ng",
 }
 _BUILD_PACKAGES = {
     "gcc": "gcc",

@@ -9,7 +9,7 @@ from statistics import median
 
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.summary import Run, Summary
-from pte_trace.records import OUTCOMES, Histogram
+from pte_trace.records import OUTCOMES, REASONS, Histogram
 
 FEWEST_RUNS = 3
 
@@ -99,10 +99,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``reservations``: why what cannot be compared, by the place of the recording."""
+    """``apart``: what any of them cannot be compared in. ``reservations``: why, by its place."""
 
     subjects: tuple[Subject, ...]
     lines: tuple[Line, ...]
+    apart: frozenset[Basis]
     reservations: Mapping[int, Sequence[str]]
 
 
@@ -125,6 +126,9 @@ def _metrics() -> Iterator[Metric]:
     yield Metric(
         "PTEs left read-only", Unit.COUNT, inspected, lambda run: sum(run.counts.left_readonly)
     )
+    for place, reason in enumerate(REASONS):
+        name = f"left read-only: {reason}"
+        yield Metric(name, Unit.COUNT, inspected, lambda run, n=place: run.counts.left_readonly[n])  # type: ignore[misc]
     yield Metric("efficacy", Unit.SHARE, inspected | faults, lambda run: run.counts.efficacy)
     costs = faults | {Basis.TIME}
     yield Metric(
@@ -139,8 +143,9 @@ def _metrics() -> Iterator[Metric]:
 
 
 METRICS = tuple(_metrics())
+# Where another function stands in: for change_pte_range one that finds the same, but slower.
 _HOOK_BASES = {
-    "change_pte_range": Basis.CHANGES,
+    "change_pte_range": Basis.TIME,
     "change_protection": Basis.CHANGES,
     "do_wp_page": Basis.FAULTS,
     "handle_mm_fault": Basis.FAULTS,
@@ -165,6 +170,7 @@ def compare(subjects: Sequence[Subject]) -> Comparison:
     return Comparison(
         tuple(subjects),
         tuple(lines),
+        frozenset(basis for found in apart for bases, _ in found for basis in bases),
         {place: [why for _, why in found] for place, found in enumerate(apart, 1) if found},
     )
 
@@ -210,10 +216,10 @@ def _apart(first: Subject, other: Subject) -> list[tuple[frozenset[Basis], str]]
     one, two = first.metadata, other.metadata
     if one.effort.inspect != two.effort.inspect:
         said = f"{_extent(one.effort.inspect)} and {_extent(two.effort.inspect)} were inspected"
-        found.append((frozenset({Basis.INSPECTION}), f"Different inspection: {said}."))
+        found.append((frozenset({Basis.INSPECTION, Basis.TIME}), f"Different inspection: {said}."))
     if one.effort.costs != two.effort.costs:
-        said = f"one of {one.effort.costs} and one of {two.effort.costs}"
-        found.append((frozenset({Basis.COSTS}), f"Different shares of the faults timed: {said}."))
+        said = f"{_share(one.effort.costs)} and {_share(two.effort.costs)}"
+        found.append((frozenset({Basis.COSTS, Basis.TIME}), f"Different faults timed: {said}."))
     if _filters(one) != _filters(two):
         said = " and ".join(_said(_filters(each)) for each in (one, two))
         found.append((_ALL, f"Different filters: {said}."))
@@ -227,6 +233,10 @@ def _apart(first: Subject, other: Subject) -> list[tuple[frozenset[Basis], str]]
 
 def _extent(inspect: int | None) -> str:
     return {None: "all page tables", 0: "none"}.get(inspect, f"{inspect} page tables a change")
+
+
+def _share(costs: int) -> str:
+    return {1: "all", 0: "none"}.get(costs, f"one of {costs:,}")
 
 
 def _filters(metadata: Metadata) -> dict[str, str]:

@@ -29,6 +29,7 @@ _STYLES = {
     Judgement.TOO_FEW: "dim",
     Judgement.UNKNOWN: "dim",
 }
+_SAYS = "says"
 _RULE = (
     f"Beyond the noise: the runs of the two, at least {FEWEST_RUNS} each, do not reach into each"
     " other's spread."
@@ -98,7 +99,7 @@ def heads(comparison: Comparison) -> list[str]:
     heads = ["median of the runs (least to most)"]
     for place in range(len(comparison.subjects)):
         name = letter(place)
-        heads += [name, f"{name} - A", f"{name} / A", "says"] if place else [name]
+        heads += [name, f"{name} - A", f"{name} / A", _SAYS] if place else [name]
     return heads
 
 
@@ -118,7 +119,7 @@ def cells(line: Line) -> list[str]:
 def text(comparison: Comparison) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, head in enumerate(heads(comparison)):
-        left = place == 0 or head == "says"
+        left = place == 0 or head == _SAYS
         table.add_column(head, justify="left" if left else "right")
     for line in comparison.lines:
         judged = {
@@ -210,7 +211,9 @@ def page(comparison: Comparison) -> str:
         [
             page.paragraphs(subject(place, of) for place, of in enumerate(comparison.subjects)),
             page.notes(reservations(comparison)),
-            page.table("Side by side", heads(comparison), map(cells, comparison.lines)),
+            page.table(
+                "Side by side", heads(comparison), map(cells, comparison.lines), words=[_SAYS]
+            ),
             page.paragraphs([_RULE]),
             page.plot_grid(comparison_plots.of_comparison(comparison)),
         ],

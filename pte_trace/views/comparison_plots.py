@@ -7,7 +7,7 @@ from statistics import median
 
 import plotly.graph_objects as go
 
-from pte_trace.recording.comparison import Basis, Comparison, Judgement, Subject
+from pte_trace.recording.comparison import Basis, Comparison, Subject
 from pte_trace.recording.summary import Run
 from pte_trace.records import BUCKETS, CAUSES, OUTCOMES, REASONS, Histogram
 from pte_trace.snapshot import total
@@ -109,15 +109,9 @@ def _runs(comparison: Comparison) -> go.Figure:
 
 def of_comparison(comparison: Comparison) -> list[go.Figure]:
     """All plots there are comparable data for."""
-    apart = {
-        basis
-        for line in comparison.lines
-        for difference in line.differences
-        if difference.judgement is Judgement.NOT_COMPARABLE and len(line.metric.bases) == 1
-        for basis in line.metric.bases
-    }
-    efforts = [subject.metadata.effort for subject in comparison.subjects]
-    plots = [_runs(comparison)]
+    apart = comparison.apart
+    effort = comparison.subjects[0].metadata.effort
+    plots = [] if Basis.TIME in apart else [_runs(comparison)]
     if Basis.FAULTS not in apart:
         plots.append(
             _bars(
@@ -129,7 +123,7 @@ def of_comparison(comparison: Comparison) -> list[go.Figure]:
                 y="outcome",
             )
         )
-    if all(effort.inspects for effort in efforts) and Basis.CHANGES not in apart:
+    if effort.inspects and not apart & {Basis.CHANGES, Basis.INSPECTION}:
         plots.append(
             _bars(
                 comparison,
@@ -143,6 +137,6 @@ def of_comparison(comparison: Comparison) -> list[go.Figure]:
                 y="cause or reason",
             )
         )
-    if all(effort.times for effort in efforts):
+    if effort.times and not apart & {Basis.FAULTS, Basis.TIME}:
         plots.append(_costs(comparison))
     return plots

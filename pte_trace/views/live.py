@@ -10,7 +10,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import Protocol
 
@@ -83,30 +83,42 @@ def _keys() -> Iterator[int]:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
-@contextmanager
-def _resizes() -> Iterator[int]:
-    """A file descriptor that can be read when the terminal has changed its size."""
-    receiver, sender = os.pipe()
-    os.set_blocking(sender, False)
+class _Signals(AbstractContextManager["_Signals"]):
+    """A new size of the terminal, and Ctrl-Z, to be waited for beside the keys."""
 
-    def resized(number: int, frame: FrameType | None) -> None:
+    def __enter__(self) -> _Signals:
+        self.stopped = False
+        self.receiver, self._sender = os.pipe()
+        os.set_blocking(self._sender, False)
+        self._before = {signal.SIGWINCH: signal.signal(signal.SIGWINCH, self._come)}
+        if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+            self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._come)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self._sender)
+        os.close(self.receiver)
+
+    def _come(self, number: int, frame: FrameType | None) -> None:
+        self.stopped |= number == signal.SIGTSTP
         with suppress(BlockingIOError):
-            os.write(sender, b"r")
+            os.write(self._sender, b"s")
 
-    before = signal.signal(signal.SIGWINCH, resized)
-    try:
-        yield receiver
-    finally:
-        signal.signal(signal.SIGWINCH, before)
-        os.close(sender)
-        os.close(receiver)
+    def stop(self) -> None:
+        """Stop this process as Ctrl-Z does by itself; return when it goes on."""
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        self.stopped = False
 
 
-def _pressed(keyboard: int, resizes: int, timeout: float) -> str:
-    """The keys pressed, as soon as there are some, or the size has changed, or it is time."""
-    ready, _, _ = select.select([keyboard, resizes], [], [], max(0.0, timeout))
-    if resizes in ready:
-        os.read(resizes, _AT_ONCE)
+def _pressed(keyboard: int, signals: int, timeout: float) -> str:
+    """The keys pressed, as soon as there are some, or a signal has come, or it is time."""
+    ready, _, _ = select.select([keyboard, signals], [], [], max(0.0, timeout))
+    if signals in ready:
+        os.read(signals, _AT_ONCE)
     if keyboard not in ready:
         return ""
     keys = b""
@@ -115,30 +127,54 @@ def _pressed(keyboard: int, resizes: int, timeout: float) -> str:
     return keys.decode("ascii", "replace") or _HUNG_UP
 
 
+class _Readings:
+    """What was read of *source* so far, one interval after the other."""
+
+    def __init__(self, source: Source, interval: float, count: int | None) -> None:
+        self._source = source
+        self._interval = interval
+        self._left = count
+        self.due = time.monotonic() + interval
+        self.latest: Snapshot | None = None
+        self.ended = False
+
+    def take(self) -> None:
+        """Read, if it is time."""
+        if time.monotonic() < self.due:
+            return
+        self.ended = self._source.processes_ended()
+        self.latest = self._source.read()
+        self.due = time.monotonic() + self._interval
+        if self._left is not None:
+            self._left -= 1
+            self.ended |= not self._left
+
+
 def show(
     source: Source, *, interval: float, count: int | None, sort: str, rows: int | None
 ) -> None:
-    """Show *source* until q is pressed, *count* readings are shown or its processes ended."""
+    """Show *source* until q is pressed, *count* readings are shown or its processes ended.
+
+    Ctrl-Z gives the terminal back until it goes on in the foreground; meanwhile it is counted.
+    """
     view = _View(sort, rows)
     console = Console(highlight=False)
-    latest: Snapshot | None = None
-    taken = 0
-    with (
-        _keys() as keyboard,
-        _resizes() as resizes,
-        Live(console=console, screen=True, auto_refresh=False) as live,
-    ):
-        due = time.monotonic() + interval
-        while not view.quit:
-            shown = source.total() if latest and view.accumulated else latest
-            live.update(view.render(shown, console.size.height), refresh=True)
-            for key in _pressed(keyboard, resizes, due - time.monotonic()):
-                view.press(key)
-            if time.monotonic() >= due:
-                ended = source.processes_ended()
-                latest = source.read()
-                taken += 1
-                due = time.monotonic() + interval
-                view.quit = view.quit or ended or taken == count
-    if latest is not None:
+    readings = _Readings(source, interval, count)
+    with _Signals() as signals:
+        while not view.quit and not readings.ended:
+            if signals.stopped:
+                signals.stop()
+            with (
+                _keys() as keyboard,
+                Live(console=console, screen=True, auto_refresh=False) as live,
+            ):
+                while not (view.quit or readings.ended or signals.stopped):
+                    latest = readings.latest
+                    shown = source.total() if latest and view.accumulated else latest
+                    live.update(view.render(shown, console.size.height), refresh=True)
+                    wait = readings.due - time.monotonic()
+                    for key in _pressed(keyboard, signals.receiver, wait):
+                        view.press(key)
+                    readings.take()
+    if readings.latest is not None:
         console.print(text.report(source.total()))

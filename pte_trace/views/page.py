@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from string import Template
 
 import plotly.graph_objects as go
@@ -34,7 +34,7 @@ p { overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .75rem .25rem 0; }
 th, td { text-align: left; vertical-align: top; }
-td.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; white-space: nowrap; }
 </style>
 <script>$plotly</script>
 </head>
@@ -44,6 +44,7 @@ $body
 </body>
 </html>
 """)
+_HOOK = ("hook", "attached to", "how", "degraded")
 _CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
 
@@ -61,18 +62,23 @@ def notes(lines: Sequence[str]) -> str:
     return f'<div class="notes">{paragraphs(lines)}</div>' if lines else ""
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first column are names, the others numbers."""
-    head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
-    lines = [
-        f"<tr><td>{html.escape(first)}</td>"
-        + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in rest)
-        + "</tr>"
-        for first, *rest in rows
-    ]
+def table(
+    caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], words: Collection[str] = ()
+) -> str:
+    """Numbers, but for the first column and those whose heads are in *words*."""
+    worded = [not place or head in words for place, head in enumerate(heads)]
+
+    def line(kind: str, cells: Sequence[str]) -> str:
+        found = "".join(
+            f"<{kind}{'' if word else ' class=number'}>{html.escape(cell)}</{kind}>"
+            for cell, word in zip(cells, worded, strict=True)
+        )
+        return f"<tr>{found}</tr>"
+
+    lines = "".join(line("td", row) for row in rows)
     return (
-        f'<h2>{html.escape(caption)}</h2><div class="scroll"><table><tr>{head}</tr>'
-        f"{''.join(lines)}</table></div>"
+        f'<h2>{html.escape(caption)}</h2><div class="scroll"><table>{line("th", heads)}'
+        f"{lines}</table></div>"
     )
 
 
@@ -97,13 +103,14 @@ def report(metadata: Metadata, summary: Summary, *, ended: bool) -> str:
             plot_grid(plots.of_recording(summary.timeline, whole)),
             table(
                 "Hooks",
-                ["hook", "attached to", "how", "degraded"],
+                _HOOK,
                 [
                     (name, hook.function, hook.how.value, hook.degraded or "no")
                     for name, hook in whole.hooks.items()
                 ],
+                words=_HOOK,
             ),
-            table("What was lost, and what tracing cost", ["", ""], _health(summary)),
+            table("What was lost, and what tracing cost", ["", ""], _health(summary), words=[""]),
         ],
     )
 

@@ -18,7 +18,7 @@ COLOURS = ("#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#000000")
 _OUTCOME_COLOURS = dict(zip(OUTCOMES, COLOURS, strict=True))
 _MADE_WRITABLE = "#009E73"
 _LEFT_READONLY = "#0072B2"
-_LONGEST_LABEL = 28
+_LONGEST_LABEL = 20
 
 
 def figure(
@@ -92,7 +92,7 @@ def _percent(share: float | None) -> float | None:
 
 
 def outcomes(totals: Counts) -> go.Figure:
-    return figure(
+    made = figure(
         "How write faults ended",
         [
             go.Bar(
@@ -107,11 +107,12 @@ def outcomes(totals: Counts) -> go.Figure:
         y="outcome",
         rows=len(OUTCOMES),
     )
+    return made.update_yaxes(autorange="reversed")
 
 
 def protection_changes(totals: Counts) -> go.Figure:
     """The optimization acting, PTE by PTE, and where it could not."""
-    return figure(
+    made = figure(
         "PTEs made writable, or left read-only",
         [
             go.Bar(
@@ -133,6 +134,7 @@ def protection_changes(totals: Counts) -> go.Figure:
         y="cause or reason",
         rows=len(CAUSES) + len(REASONS),
     )
+    return made.update_yaxes(autorange="reversed")
 
 
 def fault_costs(totals: Counts) -> go.Figure:
@@ -212,7 +214,7 @@ def _top(
             showarrow=False,
             xanchor="left",
             yanchor="middle",
-            font={"size": 12},
+            font={"size": 11},
         )
     return made
 

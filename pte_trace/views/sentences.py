@@ -34,7 +34,7 @@ def summary(snapshot: Snapshot) -> Text:
 def notes(snapshot: Snapshot) -> list[Text]:
     """What a reader of the numbers must know about them."""
     health = snapshot.health
-    lines = [f"Hook {hook.name}: {said}" for hook, said in plan.degraded(snapshot.hooks).items()]
+    lines = [*plan.degraded(snapshot.hooks).values()]
     lines += _not_looked_at(snapshot)
     if health.map_full:
         lines.append(

@@ -119,7 +119,7 @@ def test_every_plot_is_drawn_with_its_title_and_axes(
 @PAGES
 @WIDTHS
 def test_screenshots_are_made(pages: dict[str, Path], name: str, plots: int, width: int) -> None:
-    height = 700 + plots * (230 if width == DESKTOP else 470)
+    height = measure(pages[name], width, "() => Math.ceil(document.body.scrollHeight) + 40")
     picture = screenshot(pages[name], f"{name}-{width}", width, height).read_bytes()
 
     size: Sequence[int] = [int.from_bytes(picture[at : at + 4]) for at in (16, 20)]

@@ -46,6 +46,7 @@ def subject(
                         {"mprotect": 40},
                         {"wp_reuse": number},
                         writable={"mprotect": 20} if effort.inspects else {},
+                        readonly={"clean": 20} if effort.inspects else {},
                         costs={"wp_reuse": histogram(*[1000] * number)} if effort.times else {},
                     )
                 ),
@@ -110,6 +111,10 @@ def judged(comparison: Comparison, name: str) -> Judgement:
     return line(comparison, name).differences[0].judgement
 
 
+def plotted(comparison: Comparison) -> list[str]:
+    return [each.layout.title.text for each in comparison_plots.of_comparison(comparison)]
+
+
 def test_another_inspection_is_not_comparable_the_faults_are(tmp_path: Path) -> None:
     comparison = compare(
         [subject(tmp_path, "a", [5]), subject(tmp_path, "b", [5], Effort(inspect=8))]
@@ -117,18 +122,40 @@ def test_another_inspection_is_not_comparable_the_faults_are(tmp_path: Path) -> 
 
     assert judged(comparison, "PTEs made writable") is Judgement.NOT_COMPARABLE
     assert judged(comparison, "efficacy") is Judgement.NOT_COMPARABLE
+    assert judged(comparison, "duration") is Judgement.NOT_COMPARABLE
     assert judged(comparison, "wp_reuse") is Judgement.SAME
     (why,) = comparison.reservations[1]
     assert "all page tables and 8 page tables a change" in why
+    assert plotted(comparison) == ["Write faults, by outcome"]
+
+
+def test_another_share_of_the_faults_timed_is_not_comparable(tmp_path: Path) -> None:
+    comparison = compare(
+        [subject(tmp_path, "a", [5]), subject(tmp_path, "b", [5], Effort(costs=100))]
+    )
+
+    assert judged(comparison, "mean wp_reuse fault") is Judgement.NOT_COMPARABLE
+    assert judged(comparison, "time in write faults") is Judgement.UNKNOWN
+    assert judged(comparison, "PTEs made writable") is Judgement.SAME
+    assert comparison.reservations[1] == ["Different faults timed: all and one of 100."]
+    assert plotted(comparison) == [
+        "Write faults, by outcome",
+        "PTEs made writable, or left read-only",
+    ]
 
 
 def test_what_one_did_not_look_at_is_not_known(tmp_path: Path) -> None:
+    known = {"duration", "write faults", "wp_reuse", "protection changes", "PTEs changed"}
     comparison = compare(
         [subject(tmp_path, "a", [5]), subject(tmp_path, "b", [5], Effort(inspect=0, costs=0))]
     )
 
     assert judged(comparison, "PTEs made writable") is Judgement.UNKNOWN
+    assert judged(comparison, "left read-only: clean") is Judgement.UNKNOWN
     assert judged(comparison, "mean wp_reuse fault") is Judgement.UNKNOWN
+    for metric in compared.document(comparison)["metrics"]:
+        one, other = (each["median"] for each in metric["recordings"])
+        assert other == (one if metric["name"] in known else None)
 
 
 def test_other_filters_rule_everything_out(tmp_path: Path) -> None:
@@ -157,11 +184,22 @@ def test_another_pid_is_no_other_filter(tmp_path: Path) -> None:
 
 def test_another_hook_rules_out_what_it_counts(tmp_path: Path) -> None:
     hooks = dict(metadata().hooks)
-    hooks["change_pte_range"] = replace(hooks["change_pte_range"], function="change_protection")
+    hooks["change_protection"] = replace(hooks["change_protection"], function="mprotect_fixup")
     comparison = compare([subject(tmp_path, "a", [5]), subject(tmp_path, "b", [5], hooks=hooks)])
 
     assert judged(comparison, "PTEs changed") is Judgement.NOT_COMPARABLE
     assert judged(comparison, "wp_reuse") is Judgement.SAME
+    (why,) = comparison.reservations[1]
+    assert "change_protection is attached to change_protection and to mprotect_fixup" in why
+
+
+def test_a_stand_in_that_finds_the_same_rules_out_times(tmp_path: Path) -> None:
+    hooks = dict(metadata().hooks)
+    hooks["change_pte_range"] = replace(hooks["change_pte_range"], function="change_protection")
+    comparison = compare([subject(tmp_path, "a", [5]), subject(tmp_path, "b", [5], hooks=hooks)])
+
+    assert judged(comparison, "duration") is Judgement.NOT_COMPARABLE
+    assert judged(comparison, "PTEs made writable") is Judgement.SAME
     (why,) = comparison.reservations[1]
     assert "change_pte_range is attached to change_pte_range and to change_protection" in why
 

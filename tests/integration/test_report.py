@@ -77,6 +77,12 @@ def test_csv_has_a_line_for_each_mapping(path: Path) -> None:
     assert rows[0]["fault_ns_wp_reuse_count"] == "6"
 
 
+def test_standard_output_can_be_named(path: Path) -> None:
+    plain = pte_trace("report", path, "--format", "json")
+
+    assert pte_trace("report", path, "--format", "json", "-o", "/dev/stdout").stdout == plain.stdout
+
+
 def test_what_was_left_behind_is_reported_and_said(tmp_path: Path) -> None:
     left = recorded(tmp_path / "left.parquet", [interval(snapshot(SEEN))], ended=False)
 

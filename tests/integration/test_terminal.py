@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -41,9 +41,18 @@ main()
 """
 
 
+COMMAND = (sys.executable, "-c", PROGRAM)
+
+# What a shell with job control does: say that the program stopped, and at Enter let it go on.
+STOPPED = "It has stopped."
+SHELL = f'set -m; "$@"; echo "{STOPPED}"; read _; fg >/dev/null; exit $?'
+
+
 @contextmanager
-def live_view(columns: int = 100, lines: int = 24) -> Iterator[Terminal]:
-    with Terminal([sys.executable, "-c", PROGRAM], columns, lines) as terminal:
+def live_view(
+    columns: int = 100, lines: int = 24, command: Sequence[str] = COMMAND
+) -> Iterator[Terminal]:
+    with Terminal(command, columns, lines) as terminal:
         terminal.wait(lambda shown: "second" in " ".join(shown) or "7,654,321" in " ".join(shown))
         yield terminal
 
@@ -66,6 +75,21 @@ def test_keys_act_at_once_and_q_puts_the_terminal_back() -> None:
         assert terminal.ended() == 0
         assert terminal.as_before()
         assert any("everything" in line for line in terminal.shown())
+
+
+def test_stopped_it_gives_the_terminal_back_and_goes_on_where_it_was() -> None:
+    with live_view(command=("sh", "-c", SHELL, "sh", *COMMAND)) as terminal:
+        terminal.press("a")
+        terminal.wait(lambda shown: any("since the start" in line for line in shown))
+        terminal.press("\x1a")
+        terminal.wait(lambda shown: any(STOPPED in line for line in shown))
+        assert terminal.as_before()
+        terminal.press("\n")
+        terminal.wait(lambda shown: "everything" in shown[2] and complete(shown))
+        assert not terminal.as_before()
+        terminal.press("q")
+        assert terminal.ended() == 0
+        assert terminal.as_before()
 
 
 def test_a_new_size_is_filled_at_once_without_junk() -> None:

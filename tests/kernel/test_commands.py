@@ -215,6 +215,23 @@ def test_nothing_is_left_in_the_kernel(pte_trace: Command) -> None:
     assert _bpf_programs() == before
 
 
+@pytest.mark.once
+def test_ended_while_the_programs_are_made_it_leaves_nothing(tmp_path: Path) -> None:
+    before = _bpf_programs()
+    with subprocess.Popen(
+        [sys.executable, "-m", "pte_trace", "top"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+    ) as tracer:
+        while not os.listdir(tmp_path):
+            assert tracer.poll() is None
+        tracer.terminate()
+        _, said = tracer.communicate(timeout=60)
+    assert (tracer.returncode, said) == (128 + signal.SIGTERM, b"")
+    assert os.listdir(tmp_path) == []
+    assert _bpf_programs() == before
+
+
 def _bpf_programs() -> int:
     """File descriptors of BPF programs and maps held by any process."""
     count = 0

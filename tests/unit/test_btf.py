@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pte_trace.btf import BTF, BTFError, Member
-from tests.unit.btf_writer import HEADER_SIZE, VOID, BTFWriter, Field, blob_of
+from tests.btf_writer import HEADER_SIZE, VOID, BTFWriter, Field, blob_of
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -11,7 +11,7 @@ import pytest
 from pte_trace import kernel_types
 from pte_trace.btf import BTF, VMLINUX
 from pte_trace.errors import HostError
-from tests.unit.btf_writer import kernel_btf
+from tests.btf_writer import kernel_btf
 
 NEEDED = [f"{struct}.{path}" for struct, paths in kernel_types.NEEDED.items() for path in paths]
 OPTIONAL = [

@@ -227,7 +227,7 @@ def test_a_spoilt_verdict_is_found_anew(tmp_path: Path, boot_id: Path, text: str
     ("missing", "what", "mend"),
     [
         ("qemu-system-x86_64", "QEMU is not installed", "sudo apt install qemu-system-x86"),
-        ("virtme-run", "virtme-ng is not installed", "pip install virtme-ng"),
+        ("virtme-run", "virtme-ng is not installed", f"{sys.executable} -m pip install virtme-ng"),
         ("busybox", "busybox is not installed", "sudo apt install busybox-static"),
     ],
 )

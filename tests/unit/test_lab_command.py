@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pte_trace.commands.lab import lab
-from pte_trace.errors import UsageError
+from pte_trace.errors import HostError, UsageError
 from pte_trace.lab import run
 from pte_trace.lab.kernels import BUILT, KERNELS
 
@@ -80,6 +80,22 @@ def test_wrong_usage(tmp_path: Path, arguments: list[str], what: str) -> None:
     assert isinstance(error, UsageError)
     assert what in error.what
     assert error.exit_status == 2
+
+
+def test_a_missing_tool_is_told_before_a_kernel_is_fetched_or_kvm_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, path = tmp_path / "cache", tmp_path / "path"
+    path.mkdir()
+    for name in ("qemu-system-x86_64", "busybox", "file", "depmod"):
+        (path / name).touch(mode=0o755)
+    monkeypatch.setattr("pte_trace.lab.tools.search_path", lambda: str(path))
+
+    error = invoke(cache, "run", "--kernel", "sid", "--", "true").exception
+    assert isinstance(error, HostError)
+    assert error.what == "virtme-ng is not installed."
+    assert "pip install virtme-ng" in error.mend
+    assert not cache.exists()
 
 
 def test_a_command_is_needed(tmp_path: Path) -> None:

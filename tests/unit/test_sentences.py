@@ -176,7 +176,7 @@ def with_omitted(**omitted: int) -> Snapshot:
     [
         (
             snapshot(hooks=plan.make(host_without("change_pte_range")).attachments),
-            "Hook change_pte_range: change_pte_range is not traceable here (inlined);"
+            "change_pte_range is not traceable here (inlined);"
             " using its caller change_protection, and page tables are looked for from the top.",
         ),
         (
