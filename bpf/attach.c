@@ -18,6 +18,15 @@ struct call {
 #if KPROBES
 BPF_HASH(calls, struct call, struct saved, MAX_THREADS);
 
+static void count_missed_return(void)
+{
+	int zero = 0;
+	struct health_record *lost = health.lookup(&zero);
+
+	if (lost)
+		COUNT(lost->returns_missed, 1);
+}
+
 static int save(struct pt_regs *ctx, u32 function)
 {
 	struct call call = {.thread = bpf_get_current_pid_tgid(), .function = function};
@@ -25,7 +34,11 @@ static int save(struct pt_regs *ctx, u32 function)
 
 	/* At a function's entry the seventh argument is above the return address. */
 	bpf_probe_read_kernel(&saved.arguments[6], sizeof(u64), (void *)ctx->sp + 8);
-	calls.update(&call, &saved);
+	if (calls.insert(&call, &saved)) {
+		/* Another call of this thread is there still: its return was never told. */
+		count_missed_return();
+		calls.update(&call, &saved);
+	}
 	return 0;
 }
 

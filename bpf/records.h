@@ -125,4 +125,5 @@ struct file_record {
 struct health_record {
 	__u64 map_full;
 	__u64 paths_full;
+	__u64 returns_missed; /* a kretprobe had no room left for a call, or we had none for its thread */
 };

@@ -187,8 +187,9 @@ class Driver:
         for function, attachment in plan.functions.items():
             event = function.encode()
             if attachment.how is How.KPROBE:
-                self._bpf.attach_kprobe(event=event, fn_name=b"enter_" + event)
+                # In this order no call is saved whose return is not told.
                 self._bpf.attach_kretprobe(event=event, fn_name=b"leave_" + event)
+                self._bpf.attach_kprobe(event=event, fn_name=b"enter_" + event)
 
     def _let_the_walker_go_on(self) -> None:
         """The program that walks a page table calls itself through a table (see bpf/walk.h)."""

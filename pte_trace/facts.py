@@ -27,6 +27,7 @@ _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe")
 _CPUINFO = Path("/proc/cpuinfo")
+_PREEMPTION = Path("/sys/kernel/debug/sched/preempt")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
 
 
@@ -52,6 +53,7 @@ class HostFacts:
     btf_problem: str | None = None
     missing_members: tuple[str, ...] = ()
     current_task_btf: bool | None = None
+    preemptible: bool | None = None
     kernel_memory_readable: bool | None = None
     kprobes: bool | None = None
     tracefs: bool | None = None
@@ -96,6 +98,21 @@ def _five_level_page_tables() -> bool | None:
         return None
     flags = next((line for line in text.splitlines() if line.startswith("flags")), None)
     return None if flags is None else "la57" in flags.split()
+
+
+def _preemptible(version: str) -> bool | None:
+    """Whether the kernel may be preempted in its own code: found in *version* (uname(2)), or
+    where it is chosen at boot (CONFIG_PREEMPT_DYNAMIC) in debugfs, as `none (voluntary) full`.
+    """
+    if "PREEMPT" not in version:
+        return False
+    if "PREEMPT_DYNAMIC" not in version:
+        return True
+    try:
+        chosen = _PREEMPTION.read_text().partition("(")[2].partition(")")[0]
+    except OSError:
+        return None
+    return chosen not in ("none", "voluntary") if chosen else None
 
 
 def _exists(path: Path) -> bool | None:
@@ -144,6 +161,7 @@ def collect(
         current_task_btf=(
             "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id") if btf else None
         ),
+        preemptible=_preemptible(system.version),
         kernel_memory_readable=trial.kernel_memory_readable(),
         kprobes=_exists(_KPROBE_PMU),
         tracefs=_any(map(_exists, _TRACEFS)),

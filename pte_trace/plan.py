@@ -119,7 +119,14 @@ class Plan:
 
 
 def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
-    """Decide from *facts* how to trace this host, trying *ways* in order of preference."""
+    """Decide from *facts* how to trace this host, trying *ways* in order of preference.
+
+    But kprobes come first on a kernel that may be preempted in its own code: it skips a program
+    behind a trampoline as long as another task's run of it waits for that CPU. What kprobes run
+    is not preempted.
+    """
+    if facts.preemptible is not False:
+        ways = tuple(sorted(ways, key=[How.KPROBE, How.FENTRY].index))
     refusal = _refusal(facts)
     if refusal:
         return Plan({}, refusal)

@@ -164,7 +164,7 @@ class Session:
         run_time_ns = sum(program.run_time_ns for program in programs)
         return Health(
             map_full=health.map_full,
-            missed_runs=sum(program.missed_runs for program in programs),
+            missed_runs=health.returns_missed + sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
             entries=self._entries,
             capacity=self._capacity.records,

@@ -44,6 +44,7 @@ def host(**changes: Any) -> HostFacts:
         lockdown="none",
         btf=True,
         current_task_btf=True,
+        preemptible=False,
         kernel_memory_readable=True,
         kprobes=True,
         tracefs=True,

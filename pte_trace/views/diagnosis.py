@@ -54,6 +54,7 @@ def page(facts: HostFacts, plan: Plan) -> RenderableType:
     found = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(facts):
         found.add_row(Text(name), Text(value))
+    found.add_row(Text("preemptible kernel"), Text(_SAID[facts.preemptible]))
     found.add_row(Text("soft-dirty bits"), Text(_SAID[facts.behavior.soft_dirty]))
     at_work = _OPTIMIZATION[facts.behavior.optimization]
     found.add_row(Text("mprotect optimization"), Text(at_work, style="bold"))
@@ -112,6 +113,7 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             "kprobes": facts.kprobes,
             "tracefs": facts.tracefs,
             "kptr_restrict": facts.kptr_restrict,
+            "preemptible": facts.preemptible,
             "five_level_page_tables": facts.five_level_page_tables,
             "clean_pages": facts.behavior.clean_pages,
             "soft_dirty": facts.behavior.soft_dirty,

@@ -42,3 +42,30 @@ def test_collecting_for_a_user_who_may_not_look_at_tracefs(monkeypatch: pytest.M
     found = facts.collect(None, "Permission denied", (None, None))
     assert found.tracefs is None
     assert found.kprobes is None
+
+
+@pytest.mark.parametrize(
+    ("version", "chosen", "preemptible"),
+    [
+        ("#1 SMP Debian 5.10", None, False),
+        ("#1 SMP PREEMPT Debian", None, True),
+        ("#1 SMP PREEMPT_RT Debian", None, True),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.1", "none (voluntary) full \n", False),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 6.1", "(none) voluntary full \n", False),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 7.2", "full (lazy) \n", True),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 7.2", "garbage", None),
+        ("#1 SMP PREEMPT_DYNAMIC Debian 7.2", None, None),
+    ],
+)
+def test_whether_the_kernel_may_be_preempted_is_read_where_it_is_told(
+    version: str,
+    chosen: str | None,
+    preemptible: bool | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place = tmp_path / "preempt"
+    if chosen is not None:
+        place.write_text(chosen)
+    monkeypatch.setattr(facts, "_PREEMPTION", place)
+    assert facts._preemptible(version) is preemptible

@@ -17,6 +17,17 @@ NOBODY: frozenset[str] = frozenset()
 BOTH = (How.FENTRY, How.KPROBE)
 
 
+@pytest.mark.parametrize("preemptible", [True, None])
+def test_a_kernel_that_may_be_preempted_is_traced_with_kprobes(preemptible: bool | None) -> None:
+    plan = make(host(preemptible=preemptible))
+    assert {each.how for each in plan.attachments.values()} == {How.KPROBE}
+
+
+def test_trampolines_can_be_asked_for_on_a_kernel_that_may_be_preempted() -> None:
+    plan = make(host(preemptible=True), (How.FENTRY,))
+    assert {each.how for each in plan.attachments.values()} == {How.FENTRY}
+
+
 def test_a_capable_host_has_every_hook_by_trampoline() -> None:
     plan = make(host())
     assert plan.refusal is None
