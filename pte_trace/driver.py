@@ -29,7 +29,8 @@ from pte_trace.records import LAYOUT
 _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES = 192, 208
-_WALKER = (b"__change_protection", b"leave_change_protection")
+_CALLS_SIZE = 8
+_WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
 
 
 def bcc_version() -> tuple[str | None, str | None]:
@@ -179,6 +180,7 @@ class Driver:
         self._active: int | None = None
         self._record_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.records)
         self._file_room = _Room(LAYOUT.file_key_size, LAYOUT.file_size, capacity.files)
+        self._code_room = _Room(LAYOUT.code_key_size, LAYOUT.code_size, capacity.records)
         self._show_the_direct_map()
         if filters.cgroup is not None:
             self._bpf[b"cgroups"][0] = str(filters.cgroup)
@@ -275,16 +277,31 @@ class Driver:
 
     def _empty(self, table: int, room: _Room) -> int:
         """Move what is in *table* to *room*. Returns the number of entries."""
+        return self._batch(self._lib.bpf_lookup_and_delete_batch, table, room)
+
+    def _batch(self, call: Any, table: int, room: _Room) -> int:
+        """Have *call* fill *room* from *table*. Returns the number of entries."""
         count = ctypes.c_uint32(room.entries)
         position = ctypes.c_uint32()
         ctypes.set_errno(0)
-        result = self._lib.bpf_lookup_and_delete_batch(
+        result = call(
             table, None, ctypes.byref(position), room.keys, room.values, ctypes.byref(count)
         )
         # The end of the table is reported as ENOENT, with the entries read.
         if result < 0 and ctypes.get_errno() not in (0, 2) and result != -2:
             self._check(-1, "a reading of its tables")
         return count.value
+
+    def code(self) -> RawRecords:
+        """The packed structs code_key and code_record noted since the last call."""
+        number = self._empty(self._fd("code"), self._code_room)
+        return RawRecords(number, *self._code_room.taken(number))
+
+    def call_sites(self) -> RawRecords:
+        """All packed ``struct call_site`` seen so far, and the calls of each (u64)."""
+        room = _Room(LAYOUT.call_site_size, _CALLS_SIZE, self._code_room.entries)
+        number = self._batch(self._lib.bpf_lookup_batch, self._fd("call_sites"), room)
+        return RawRecords(number, *room.taken(number))
 
     def file(self, key: bytes) -> bytes | None:
         """The packed ``struct file_record`` of a ``struct file_key`` in the last reading."""

@@ -69,7 +69,7 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "change_protection": ("vma", "start", "end", "cp_flags"),
     "do_wp_page": ("vmf",),
     "handle_mm_fault": ("vma", "address", "flags"),
-    "mmap_region": ("len",),
+    "mmap_region": ("file", "len", "vm_flags", "pgoff"),
 }
 
 

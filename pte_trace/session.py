@@ -9,7 +9,7 @@ from os import getpid
 from pathlib import Path
 from types import TracebackType
 
-from pte_trace import facts, plan
+from pte_trace import facts, plan, stacks, symbols
 from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
@@ -17,7 +17,7 @@ from pte_trace.errors import HostError, PteTraceError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
-from pte_trace.records import LAYOUT, TRACING, decode
+from pte_trace.records import LAYOUT, TRACING, VmaRecord, decode
 from pte_trace.snapshot import Health, Kernel, Ledger, Snapshot, UnfinishedFaults, build
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
@@ -70,6 +70,7 @@ class Session:
         with self._working("Compiling the BPF programs for this kernel"):
             self.driver = Driver(self.plan, self.filters, self._capacity, self.effort, self._btf)
         self._follow(self.filters.pids)
+        self._mapped_before = self._mapped_now()
         return self
 
     def _follow(self, pids: tuple[int, ...]) -> None:
@@ -120,7 +121,7 @@ class Session:
             self._ledger.add(records)
         interval = Ledger()
         interval.add(records)
-        snapshot = self._snapshot(interval, now - self._interval_started)
+        snapshot = self._snapshot(interval.records(), now - self._interval_started)
         self._interval_started = now
         return snapshot
 
@@ -130,12 +131,33 @@ class Session:
         return bool(pids) and not any(self.driver.is_followed(pid) for pid in pids)
 
     def total(self) -> Snapshot:
-        """The snapshot of all readings so far."""
-        return self._snapshot(self._ledger, self._interval_started - self._started)
+        """The snapshot of all readings so far; with the calls behind changes if asked for."""
+        records = self._ledger.records()
+        if self.effort.stacks:
+            records = self._with_call_sites(records)
+        return self._snapshot(records, self._interval_started - self._started)
 
-    def _snapshot(self, ledger: Ledger, duration_s: float) -> Snapshot:
+    def _mapped_now(self) -> list[stacks.CodeMapping]:
+        pids = self.filters.pids if self.effort.stacks else ()
+        return [mapping for pid in pids for mapping in stacks.mapped_now(pid)]
+
+    def _with_call_sites(self, records: tuple[VmaRecord, ...]) -> tuple[VmaRecord, ...]:
+        seen, calls = self.driver.code(), self.driver.call_sites()
+        code = stacks.Code(
+            [
+                *self._mapped_before,
+                *stacks.decode_code(seen.keys, seen.values, seen.number, self.driver.file),
+                *self._mapped_now(),
+            ],
+            {record.pid: record.ppid for record in records},
+        )
+        raw = list(stacks.decode_calls(calls.keys, calls.values, calls.number))
+        with self._working("Reading symbols"):
+            return stacks.attach(records, raw, code, symbols.function_at)
+
+    def _snapshot(self, records: tuple[VmaRecord, ...], duration_s: float) -> Snapshot:
         return build(
-            ledger.records(),
+            records,
             kernel=self.kernel,
             hooks=self.plan.attachments,
             duration_s=duration_s,
@@ -150,6 +172,7 @@ class Session:
         run_time_ns = sum(program.run_time_ns for program in programs)
         return Health(
             map_full=health.map_full,
+            stacks_full=health.stacks_full,
             missed_runs=sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
             entries=self._entries,

@@ -19,7 +19,7 @@ from pte_trace.exporter.server import Server
 
 
 @click.command()
-@options.tracing(output=False, split=False)
+@options.tracing(formats=(), split=False)
 @click.option(
     "--listen",
     "addresses",
