@@ -123,7 +123,7 @@ struct file_record {
 
 /*
  * From where in a program a mapping's protection was changed: the word on top of
- * the user stack, and the stack as frame pointers lead through it (zero: its end).
+ * the user stack (of mprotect() only), and the stack as frame pointers lead through it (zero: its end).
  */
 struct call_site {
 	struct vma_key vma;

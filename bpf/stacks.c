@@ -25,10 +25,10 @@ static void stack_lost(void)
 }
 
 /*
- * What is on top of the user stack. In the C library mprotect() and ioctl() push
- * nothing before they enter the kernel, so it is where they return to: the frame that
- * frame pointers skip. pt_regs are at the end of the kernel stack; the
- * right ones hold the instruction pointer that is known.
+ * What is on top of the user stack. A C library's mprotect() pushes nothing before
+ * it enters the kernel (its ioctl() does), so it is where it returns to: the frame
+ * that frame pointers skip. pt_regs are at the end of the kernel stack; the right
+ * ones hold the instruction pointer that is known.
  */
 static u64 stack_top(u64 ip)
 {
@@ -59,7 +59,8 @@ static int change_begins(void *ctx, struct vm_area_struct *vma, u64 cp_flags)
 		return 0;
 	site.vma = key_of(vma, &subject);
 	bpf_get_stack(ctx, site.frames, sizeof(site.frames), BPF_F_USER_STACK);
-	site.stack_top = stack_top(site.frames[0]);
+	if (site.cause == CAUSE_MPROTECT)
+		site.stack_top = stack_top(site.frames[0]);
 	calls = call_sites.lookup(&site);
 	if (calls)
 		COUNT(*calls, 1);

@@ -73,8 +73,11 @@ class _Mapping:
         yield from self._saved()
         yield from self._not_asked_for()
         yield from self._left_readonly()
-        yield from self._copied()
-        yield from self._unexplained()
+        if self._may_have_asked:
+            yield from self._copied()
+            yield from self._unexplained()
+        else:
+            yield from self._without_change()
         yield from self._beside_the_point()
 
     def _finding(self, kind: str, *fields: str, **more: Value) -> Finding:
@@ -100,9 +103,14 @@ class _Mapping:
             yield self._finding(
                 "saved", reuse, ptes_made_writable=self.made, ptes_inspected=self.inspected
             )
-        if self.behavior.optimization is False and self.changed and self.faults["wp_reuse"]:
+        if self._rewritten_without_optimization and self.faults["wp_reuse"]:
             yield self._finding(
-                "no_optimization", reuse, ptes_changed=self.changed, behavior__optimization=False
+                "no_optimization",
+                reuse,
+                "protection_changes.mprotect",
+                "protection_changes.uffd_unprotect",
+                ptes_changed=self.changed,
+                behavior__optimization=False,
             )
         if self.changed and not self.inspects:
             yield self._finding(
@@ -119,7 +127,7 @@ class _Mapping:
             yield self._finding("no_pages", "protection_changes", ptes_changed=0)
         if not self._asked_for_none:
             return
-        if self.ptes["uffd_unprotect"] and not self.changes["mprotect"]:
+        if self._unprotected and self.faults["wp_reuse"]:
             yield self._finding(
                 "unprotect_asks_not",
                 "protection_changes.uffd_unprotect",
@@ -140,6 +148,34 @@ class _Mapping:
         """PTEs are inspected after each change that asks for writable ones, where it can."""
         known = self.inspects and self.behavior.optimization is not False
         return known and not self.inspected and not any(self.omitted.values())
+
+    @property
+    def _rewritten_without_optimization(self) -> bool:
+        """Made writable where mprotect() leaves that to the faults: not just made read-only."""
+        changes = self.changes["mprotect"] + self.changes["uffd_unprotect"]
+        rewritten = changes > 1 or (changes and "w" in self.vma.perms)
+        return bool(self.behavior.optimization is False and rewritten and self.changed)
+
+    @property
+    def _may_have_asked(self) -> bool:
+        """Whether a change asked for writable PTEs, or not all is known of those that were."""
+        if self.behavior.optimization is False:
+            return self._rewritten_without_optimization
+        if not self.inspects:
+            return bool(self.changed)
+        return bool(self.inspected or any(self.omitted.values()) or self._unprotected)
+
+    @property
+    def _unprotected(self) -> bool:
+        return bool(self.ptes["uffd_unprotect"] and not self.changes["mprotect"])
+
+    def _without_change(self) -> Iterator[Finding]:
+        """Write-protected pages that no protection change can have to do with."""
+        fields = ("write_faults.wp_reuse", "write_faults.wp_copy")
+        if any(map(self._value, fields)):
+            yield self._finding(
+                "no_change", *fields, ptes_inspected=self.inspected if self.inspects else None
+            )
 
     def _left_readonly(self) -> Iterator[Finding]:
         reuse, copy = "write_faults.wp_reuse", "write_faults.wp_copy"
@@ -187,7 +223,7 @@ class _Mapping:
         """Avoidable faults beyond the PTEs that protection changes left read-only."""
         explained = sum(self.left.values()) + sum(self.omitted.values())
         known = self.inspects and self.behavior.optimization is not False
-        by_unprotect = self._asked_for_none and self.ptes["uffd_unprotect"]
+        by_unprotect = self._asked_for_none and self._unprotected
         if known and not by_unprotect and self.faults["wp_reuse"] > explained:
             yield self._finding(
                 "unexplained", "write_faults.wp_reuse", "ptes_left_readonly", "ptes_not_inspected"

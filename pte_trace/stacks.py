@@ -1,8 +1,8 @@
 """The calls behind protection changes: from the addresses the programs noted to names.
 
 Where the stack's frames are comes from the kernel, which follows frame pointers. A function
-that was compiled without them is skipped together with its caller; what called into the kernel
-is never lost, nor is its own caller where the word on top of the stack tells it.
+that was compiled without them hides its caller; what called into the kernel is never lost, nor is
+the caller of the C library's mprotect(), which the word on top of the stack tells.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pte_trace.records import (
 
 Symbolize = Callable[[str, int, int], tuple[str | None, int | None]]
 
+_LOWEST_ADDRESS = 0x10000  # sysctl vm.mmap_min_addr
 _MAPS_LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) \S+ (\d+) *(.*)", re.ASCII)
 
 
@@ -167,7 +168,8 @@ def _frames(call: RawCall, code: Code, symbolize: Symbolize) -> Iterator[Frame]:
         if caller.file:
             yield caller
     for each in map(frame, others):
-        yield each
+        if each.file or each.address >= _LOWEST_ADDRESS:
+            yield each
         if each.file is None:
             return
 

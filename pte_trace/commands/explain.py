@@ -49,9 +49,9 @@ def explain(
 
     With --stacks each protection change has the calls that led to it, the innermost first: the
     function that called the kernel, the one that called it, and from there on what frame pointers
-    lead to. Code compiled without them (-fomit-frame-pointer, as most of a distribution is) lets
-    the stack end early or skips a caller; the first two are right wherever the C
-    library called the kernel. Inlined functions have the name of the one they were inlined into.
+    lead to. Code compiled without them, as much of a distribution is, ends the stack or hides a
+    caller; the first two are right where the C library's mprotect() called the kernel, of
+    userfaultfd's calls only the first. Inlined functions have the name of the one they are in.
     Names come from the files' symbol tables, and from /usr/lib/debug where there are separate
     ones; code in no file is [jit], addresses that are not known to be code are [unknown].
 

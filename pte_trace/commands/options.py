@@ -25,7 +25,7 @@ from pte_trace.views import write
 
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
 _CGROUPS = f"Give a directory below {_CGROUP_MOUNT}; `systemd-cgls` lists them."
-FORMATS = ("text", "json", "csv")
+_FORMATS = ("text", "json", "csv")
 _WAYS = {
     "auto": (How.FENTRY, How.KPROBE),
     "fentry": (How.FENTRY,),
@@ -231,7 +231,7 @@ def _open(path: Path) -> _Untouched:
 def tracing(
     *,
     children: bool = False,
-    formats: tuple[str, ...] = FORMATS,
+    formats: tuple[str, ...] = _FORMATS,
     split: bool = True,
     one_process: bool = False,
 ) -> _Decorator:
@@ -279,7 +279,7 @@ def tracing(
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --format and -o, as `style` and `path`."""
-    for option in reversed(_output(FORMATS)):
+    for option in reversed(_output(_FORMATS)):
         command = option(command)
     return command
 

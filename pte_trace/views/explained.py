@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -16,8 +15,8 @@ from rich.text import Text
 
 from pte_trace.behavior import Behavior
 from pte_trace.explanation import Explanation, Finding, Value
-from pte_trace.records import CAUSES, JIT, OMISSIONS, CallSite, Frame
-from pte_trace.snapshot import Snapshot, VmaRow
+from pte_trace.records import CAUSES, JIT, OMISSIONS, OUTCOMES, CallSite, Frame
+from pte_trace.snapshot import Snapshot, VmaRow, total
 from pte_trace.views import document as snapshot_document
 from pte_trace.views import sentences
 from pte_trace.views.printable import printable
@@ -28,7 +27,9 @@ Evidence = Mapping[str, Value]
 _REUSE, _COPY, _OTHER = "write_faults.wp_reuse", "write_faults.wp_copy", "write_faults.other"
 _SHARED, _CLEAN = "ptes_left_readonly.shared", "ptes_left_readonly.clean"
 # What there is to say of every mapping of every program: told once for all of them.
-_ORDINARY = {"no_pages", "not_asked", "first_touch"}
+_ORDINARY = {"no_pages", "not_asked", "no_change", "first_touch"}
+# Faults on write-protected pages that starting a program and forking it may cost anyway.
+_FEW = 100
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ def _clean(evidence: Evidence) -> str:
 
 
 def _not_alone(evidence: Evidence) -> str:
+    copied = f"{_several(evidence, _COPY, 'write')} had to copy a page."
+    if not evidence[_SHARED]:
+        return copied
     return (
         f"{_several(evidence, _SHARED, 'PTE')} stayed read-only for want of a page that is this"
-        f" process's alone; {_several(evidence, _COPY, 'write')} had to copy the page."
+        f" process's alone; {copied}"
     )
 
 
@@ -72,9 +76,10 @@ _SAID: Mapping[str, _Said] = {
     ),
     "no_optimization": _Said(
         lambda e: (
-            f"This kernel's mprotect() leaves PTEs read-only:"
-            f" {_several(e, _REUSE, 'avoidable fault')} followed."
+            "This kernel leaves PTEs read-only when protection is changed;"
+            f" {_several(e, _REUSE, 'avoidable fault')} here only needed the PTE changed."
         ),
+        "Which of them a change is to blame for, and which a fork whose child is gone, or reclaim.",
         remedy="Linux 6.0 or newer (commit 64fe24a3e05e).",
     ),
     "not_inspected": _Said(
@@ -136,8 +141,9 @@ _SAID: Mapping[str, _Said] = {
     "uffd_wp": _Said(
         lambda e: (
             "userfaultfd write protection is armed:"
-            f" {_several(e, 'write_faults.wp_uffd', 'write fault')} went to its monitor;"
-            f" {_several(e, 'ptes_left_readonly.uffd_wp', 'PTE')} stayed read-only for it."
+            f" {_several(e, 'write_faults.wp_uffd', 'write fault')} went to its monitor,"
+            f" {_several(e, 'ptes_left_readonly.uffd_wp', 'PTE')} stayed read-only for it after"
+            " another change."
         ),
         remedy="The monitor lifting it (UFFDIO_WRITEPROTECT without MODE_WP) before the program"
         " writes.",
@@ -175,11 +181,21 @@ _SAID: Mapping[str, _Said] = {
     ),
     "unexplained": _Said(
         lambda e: (
-            f"{_several(e, _REUSE, 'avoidable fault')} are more than protection changes left behind"
-            f" ({_several(e, 'ptes_left_readonly', 'PTE')} read-only)."
+            "Protection changes left"
+            f" {_several(e, 'ptes_left_readonly', 'PTE')} read-only; they do not explain"
+            f" {_several(e, _REUSE, 'avoidable fault')}."
         ),
         "What took the write permission: a fork whose child is gone, clear_refs, reclaim, KSM,"
         " migration, or a change before the trace.",
+    ),
+    "no_change": _Said(
+        lambda e: (
+            "No protection change left write-protected pages here, yet"
+            f" {_several(e, _REUSE, 'write')} only needed the PTE changed,"
+            f" {_several(e, _COPY, 'write')} had to copy the page."
+        ),
+        "What made them so: a file's page or the zero page written for the first time, a fork,"
+        " clear_refs, reclaim, KSM, or a change before the trace.",
     ),
     "shared_write": _Said(
         lambda e: (
@@ -230,7 +246,7 @@ def report(snapshot: Snapshot, explanations: Iterable[Explanation]) -> Renderabl
 
 def _process(pid: int, found: list[Explanation], snapshot: Snapshot) -> Iterable[RenderableType]:
     yield Text(f"Process {pid}, {printable(found[0].vma.comm)}", style="bold")
-    ordinary = [each for each in found if set(each.kinds) <= _ORDINARY]
+    ordinary = [each for each in found if _is_ordinary(each)]
     for explanation in found:
         if explanation not in ordinary:
             yield from (Text(), *_mapping(explanation, snapshot))
@@ -238,17 +254,21 @@ def _process(pid: int, found: list[Explanation], snapshot: Snapshot) -> Iterable
         yield from (Text(), _indent(_together(ordinary), 2))
 
 
+def _is_ordinary(explanation: Explanation) -> bool:
+    faults = dict(zip(OUTCOMES, explanation.vma.counts.write_faults, strict=True))
+    few = faults["wp_reuse"] + faults["wp_copy"] < _FEW
+    return few and set(explanation.kinds) <= _ORDINARY
+
+
 def _together(ordinary: list[Explanation]) -> str:
-    faults = sum(sum(each.vma.counts.write_faults) for each in ordinary)
-    kinds = Counter(kind for each in ordinary for kind in each.kinds)
-    changed = {
-        "changed where no page was mapped": kinds["no_pages"],
-        "never changed to writable": kinds["not_asked"],
-    }
-    said = "".join(f"; {how} in {number:,}" for how, number in changed.items() if number)
+    totals = total(each.vma.counts for each in ordinary)
+    by_outcome = zip(OUTCOMES, totals.write_faults, strict=True)
+    outcomes = ", ".join(f"{number:,} {name}" for name, number in by_outcome if number)
     return (
-        f"{several(len(ordinary), 'further mapping')} had nothing to save:"
-        f" {several(faults, 'write fault')}, none on a write-protected page{said}."
+        f"{several(len(ordinary), 'further mapping')}, where no write fault is known to come of a"
+        f" protection change: {several(sum(totals.changes), 'change')},"
+        f" {several(sum(totals.write_faults), 'write fault')}"
+        f"{f' ({outcomes})' if outcomes else ''}."
     )
 
 

@@ -87,8 +87,8 @@ Process 100, worker
  NUMA hint. No protection change could save them.
         evidence: write_faults.other = 10
 
-  1 further mapping had nothing to save: 33 write faults, none on a write-protected page;\
- never changed to writable in 1.
+  1 further mapping, where no write fault is known to come of a protection change: 1 change,\
+ 33 write faults (33 other).
 
 The optimization made 13 PTEs writable at once; at 1 µs a fault that is at most 13 µs saved\
  (an estimate, from 2 wp_reuse faults timed here). 2 avoidable faults remained: clean pages.
@@ -109,6 +109,15 @@ def test_every_finding_has_its_sentences(of: Any, behavior: Behavior, row: dict[
         assert finding["evidence"]
         for said in ("not_known", "remedy"):
             assert finding[said] is None or finding[said].endswith(".")
+
+
+def test_few_faults_without_a_change_are_told_together_and_many_apart() -> None:
+    few = record(counts=counts(faults={"wp_reuse": 50, "wp_copy": 49}))
+    assert "1 further mapping" in printed(snapshot(few))
+    assert "(50 wp_reuse, 49 wp_copy)" in printed(snapshot(few))
+    many = record(counts=counts(faults={"wp_reuse": 50, "wp_copy": 50}))
+    assert "further mapping" not in printed(snapshot(many))
+    assert "No protection change left write-protected pages here" in printed(snapshot(many))
 
 
 def test_a_forks_children_are_counted() -> None:

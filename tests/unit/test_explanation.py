@@ -45,7 +45,35 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
     ("all saved", toggled(writable={"mprotect": 10}), TODAY, {}, ("saved",)),
     ("an old kernel", toggled({"wp_reuse": 10}), LINUX_5_10, {}, ("no_optimization",)),
     ("an old kernel, not rewritten", toggled(), LINUX_5_10, {}, ()),
-    ("an old kernel, no change", counts(faults={"wp_reuse": 3}), LINUX_5_10, {}, ()),
+    ("an old kernel, no change", counts(faults={"wp_reuse": 3}), LINUX_5_10, {}, ("no_change",)),
+    (
+        "made read-only after a fault, an old kernel",
+        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 2, "wp_copy": 1}),
+        LINUX_5_10,
+        {"perms": "r--p"},
+        ("no_change",),
+    ),
+    (
+        "made writable once, an old kernel",
+        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 3}),
+        LINUX_5_10,
+        {"perms": "rw-p"},
+        ("no_optimization",),
+    ),
+    (
+        "copied, an old kernel",
+        toggled({"wp_copy": 10, "other": 10}),
+        LINUX_5_10,
+        {},
+        ("not_exclusive", "first_touch"),
+    ),
+    (
+        "made read-only after a fault",
+        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 2, "wp_copy": 1}),
+        TODAY,
+        {},
+        ("not_asked", "no_change"),
+    ),
     ("no pages yet", counts({"mprotect": 4}), TODAY, {}, ("no_pages",)),
     ("made read-only", RELRO, TODAY, {}, ("not_asked",)),
     ("made read-only, an old kernel", RELRO, LINUX_5_10, {}, ()),
@@ -122,6 +150,13 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
         ("unprotect_asks_not",),
     ),
     (
+        "userfaultfd lifted before 6.3, not rewritten",
+        counts({"uffd_unprotect": 1}, {"uffd_unprotect": 10}),
+        LINUX_6_1,
+        {},
+        (),
+    ),
+    (
         "userfaultfd lifted since",
         counts({"uffd_unprotect": 1}, {"uffd_unprotect": 10}, writable={"uffd_unprotect": 10}),
         TODAY,
@@ -149,7 +184,8 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
         {},
         ("saved", "not_written_before", "unexplained"),
     ),
-    ("avoidable faults, no change", counts(faults={"wp_reuse": 1}), TODAY, {}, ("unexplained",)),
+    ("avoidable faults, no change", counts(faults={"wp_reuse": 1}), TODAY, {}, ("no_change",)),
+    ("copies, no change", counts(faults={"wp_copy": 1}), TODAY, {}, ("no_change",)),
     ("NUMA", counts({"numa_hint": 1}, {"numa_hint": 9}), TODAY, {}, ("numa_hint",)),
     ("errors", counts(faults={"error": 1}), TODAY, {}, ("error",)),
     (
@@ -196,13 +232,21 @@ def test_evidence_is_what_was_counted() -> None:
     }
     assert evidence("no_optimization", toggled({"wp_reuse": 7}), LINUX_5_10) == {
         "write_faults.wp_reuse": 7,
+        "protection_changes.mprotect": 2,
+        "protection_changes.uffd_unprotect": 0,
         "ptes_changed": 20,
         "behavior.optimization": False,
     }
-    assert evidence("unexplained", counts(faults={"wp_reuse": 4})) == {
+    beyond = toggled({"wp_reuse": 4}, writable={"mprotect": 9}, readonly={"soft_dirty": 1})
+    assert evidence("unexplained", beyond) == {
         "write_faults.wp_reuse": 4,
-        "ptes_left_readonly": 0,
+        "ptes_left_readonly": 1,
         "ptes_not_inspected": 0,
+    }
+    assert evidence("no_change", counts(faults={"wp_reuse": 4, "wp_copy": 2})) == {
+        "write_faults.wp_reuse": 4,
+        "write_faults.wp_copy": 2,
+        "ptes_inspected": 0,
     }
 
 

@@ -70,9 +70,13 @@ def test_a_word_that_is_no_code_is_no_caller(word: int) -> None:
 
 
 def test_a_stack_ends_where_it_leads_out_of_code() -> None:
-    frames = frames_of(call(0x7010, 0x66, 0x4100, top=0x4020))
-    assert [frame.address for frame in frames] == [0x7010, 0x4020, 0x66]
-    assert frames[-1] == Frame(0x66)
+    frames = frames_of(call(0x7010, 0x66_0000, 0x4100, top=0x4020))
+    assert [frame.address for frame in frames] == [0x7010, 0x4020, 0x66_0000]
+    assert frames[-1] == Frame(0x66_0000)
+
+
+def test_what_is_too_small_for_an_address_is_none() -> None:
+    assert addresses(call(0x7010, 3, 0x4100, top=0x4020)) == [0x7010, 0x4020]
 
 
 def test_code_in_no_file_is_said_to_be_that() -> None:
