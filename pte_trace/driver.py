@@ -163,6 +163,7 @@ class Driver:
         from bcc.libbcc import lib
 
         self._lib: Any = lib
+        self._capacity = capacity
         lines: list[str] = []
         try:
             with _kernel_source(btf), _diagnostics() as lines:
@@ -180,7 +181,6 @@ class Driver:
         self._active: int | None = None
         self._record_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.records)
         self._file_room = _Room(LAYOUT.file_key_size, LAYOUT.file_size, capacity.files)
-        self._code_room = _Room(LAYOUT.code_key_size, LAYOUT.code_size, capacity.records)
         self._show_the_direct_map()
         if filters.cgroup is not None:
             self._bpf[b"cgroups"][0] = str(filters.cgroup)
@@ -294,12 +294,13 @@ class Driver:
 
     def code(self) -> RawRecords:
         """The packed structs code_key and code_record noted since the last call."""
-        number = self._empty(self._fd("code"), self._code_room)
-        return RawRecords(number, *self._code_room.taken(number))
+        room = _Room(LAYOUT.code_key_size, LAYOUT.code_size, self._capacity.records)
+        number = self._empty(self._fd("code"), room)
+        return RawRecords(number, *room.taken(number))
 
     def call_sites(self) -> RawRecords:
         """All packed ``struct call_site`` seen so far, and the calls of each (u64)."""
-        room = _Room(LAYOUT.call_site_size, _CALLS_SIZE, self._code_room.entries)
+        room = _Room(LAYOUT.call_site_size, _CALLS_SIZE, self._capacity.records)
         number = self._batch(self._lib.bpf_lookup_batch, self._fd("call_sites"), room)
         return RawRecords(number, *room.taken(number))
 

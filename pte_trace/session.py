@@ -50,6 +50,7 @@ class Session:
         self._keep = keep
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
+        self._code: list[stacks.CodeMapping] = []
         self._btf: BTF | None = None
 
     def examine(self) -> None:
@@ -70,7 +71,6 @@ class Session:
         with self._working("Compiling the BPF programs for this kernel"):
             self.driver = Driver(self.plan, self.filters, self._capacity, self.effort, self._btf)
         self._follow(self.filters.pids)
-        self._mapped_before = self._mapped_now()
         return self
 
     def _follow(self, pids: tuple[int, ...]) -> None:
@@ -107,6 +107,7 @@ class Session:
     def start(self) -> None:
         """Begin to count."""
         self.driver.read()
+        self._note_mapped_now()
         self._started = self._interval_started = time.monotonic()
 
     def read(self) -> Snapshot:
@@ -119,6 +120,7 @@ class Session:
         self._entries = raw.number
         if self._keep:
             self._ledger.add(records)
+            self._note_code()
         interval = Ledger()
         interval.add(records)
         snapshot = self._snapshot(interval.records(), now - self._interval_started)
@@ -137,23 +139,23 @@ class Session:
             records = self._with_call_sites(records)
         return self._snapshot(records, self._interval_started - self._started)
 
-    def _mapped_now(self) -> list[stacks.CodeMapping]:
-        pids = self.filters.pids if self.effort.stacks else ()
-        return [mapping for pid in pids for mapping in stacks.mapped_now(pid)]
+    def _note_mapped_now(self) -> None:
+        if self.effort.stacks:
+            for pid in self.filters.pids:
+                self._code += stacks.mapped_now(pid)
+
+    def _note_code(self) -> None:
+        if self.effort.stacks:
+            raw = self.driver.code()
+            self._code += stacks.decode_code(raw.keys, raw.values, raw.number, self.driver.file)
 
     def _with_call_sites(self, records: tuple[VmaRecord, ...]) -> tuple[VmaRecord, ...]:
-        seen, calls = self.driver.code(), self.driver.call_sites()
-        code = stacks.Code(
-            [
-                *self._mapped_before,
-                *stacks.decode_code(seen.keys, seen.values, seen.number, self.driver.file),
-                *self._mapped_now(),
-            ],
-            {record.pid: record.ppid for record in records},
-        )
-        raw = list(stacks.decode_calls(calls.keys, calls.values, calls.number))
+        self._note_mapped_now()
+        code = stacks.Code(self._code, {record.pid: record.ppid for record in records})
+        raw = self.driver.call_sites()
+        calls = stacks.decode_calls(raw.keys, raw.values, raw.number)
         with self._working("Reading symbols"):
-            return stacks.attach(records, raw, code, symbols.function_at)
+            return stacks.attach(records, calls, code, symbols.function_at)
 
     def _snapshot(self, records: tuple[VmaRecord, ...], duration_s: float) -> Snapshot:
         return build(

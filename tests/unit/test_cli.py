@@ -141,21 +141,6 @@ def test_pids_may_be_repeated() -> None:
     assert top.make_context("top", ["-p", "1", "-p", "2"]).params["pids"] == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "is about one process"),
-        (["-p", "1", "-p", "2"], "is about one process"),
-        (["-p", "1", "--", "ls"], "is about one process"),
-        (["-d", "1", "--", "ls"], "up to its end"),
-    ],
-)
-def test_explain_is_about_one_process_or_a_command(arguments: list[str], said: str) -> None:
-    done = pte_trace("explain", *arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
-
-
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
 def test_a_duration_must_be_a_time_to_wait(seconds: str) -> None:
     assert "-d" in refused(explain, "-d", seconds)

@@ -15,7 +15,7 @@ from pte_trace.explanation import explain
 from pte_trace.records import CallSite, Frame
 from pte_trace.snapshot import Health, Snapshot
 from pte_trace.views import document, explained, text
-from tests.unit.builders import counts, histogram, record, snapshot
+from tests.builders import counts, histogram, record, snapshot
 from tests.unit.test_explanation import CASES, LINUX_6_1, NO_INSPECTION, TODAY, toggled
 
 LIBC, PROGRAM = "/usr/lib/libc.so.6", "/srv/a\tprogram"

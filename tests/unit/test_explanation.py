@@ -10,7 +10,7 @@ import pytest
 from pte_trace.behavior import Behavior
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.explanation import Explanation, Value, explain
-from tests.unit.builders import counts, record, snapshot
+from tests.builders import counts, record, snapshot
 
 TODAY = Behavior(optimization=True, clean_pages=True, soft_dirty=True)
 LINUX_6_1 = replace(TODAY, clean_pages=False)

@@ -20,7 +20,7 @@ from pte_trace.stacks import (
     decode_code,
     mapped_now,
 )
-from tests.unit.builders import counts, record, snapshot
+from tests.builders import counts, record, snapshot
 from tests.unit.test_records import pack, path_record
 
 LIBC = CodeMapping(100, 1000, 0x7000, 0x8000, 0x2000, 11, "/lib/libc.so.6")
