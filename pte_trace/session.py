@@ -9,7 +9,7 @@ from os import getpid
 from pathlib import Path
 from types import TracebackType
 
-from pte_trace import facts, plan, stacks, symbols
+from pte_trace import facts, plan, stacks
 from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
@@ -150,6 +150,8 @@ class Session:
             self._code += stacks.decode_code(raw.keys, raw.values, raw.number, self.driver.file)
 
     def _with_call_sites(self, records: tuple[VmaRecord, ...]) -> tuple[VmaRecord, ...]:
+        from pte_trace import symbols  # it takes time: only where there are any to be read
+
         self._note_mapped_now()
         code = stacks.Code(self._code, {record.pid: record.ppid for record in records})
         raw = self.driver.call_sites()
