@@ -165,8 +165,8 @@ _SAID: Mapping[str, _Said] = {
     ),
     "fork": _Said(
         lambda e: (
-            f"{_not_alone(e)} The process has children ({e['children_traced']:,} traced), which"
-            " share what they do not write."
+            f"{_not_alone(e)} The process has children ({e['children_traced']:,} traced): a forked"
+            " one shares memory until it writes to it or executes a program."
         ),
         "Page by page whether it was a living child or something else: a page merged by KSM, one"
         " only read so far, before Linux 5.18 one still in a CPU's LRU batch.",
