@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pte_trace.commands.top import top
 from pte_trace.effort import Effort
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.replay import Replay
@@ -181,6 +183,15 @@ def test_a_replay_shows_each_interval_and_ends(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     assert documents == [document.document(snapshot(SEEN, duration_s=1.0))] * 3
+
+
+def test_a_replay_is_as_fast_as_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    arguments = ["--replay", str(path), "--speed", "4", "--format", "csv", "-o", os.devnull]
+
+    top.main(arguments, standalone_mode=False)
+    assert pauses == [0.25] * 3
 
 
 def test_a_replay_adds_up(path: Path) -> None:
