@@ -200,7 +200,15 @@ class _Untouched(io.FileIO):
         self._path = path
         self._made = not os.path.lexists(path)
         self._begun = False
-        super().__init__(path, "w", opener=_without_truncating)
+        super().__init__(path, "w", opener=self._opened)
+
+    def _opened(self, name: str, flags: int) -> int:
+        for standard in (1, 2):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(name), os.fstat(standard)):
+                    self._begun = True  # by others, who go on writing to it
+                    return os.dup(standard)
+        return os.open(name, flags & ~os.O_TRUNC, 0o666)
 
     def write(self, data: Any, /) -> int:
         if not self._begun:
@@ -213,10 +221,6 @@ class _Untouched(io.FileIO):
         if not self.closed and self._made and not os.fstat(self.fileno()).st_size:
             self._path.unlink(missing_ok=True)
         super().close()
-
-
-def _without_truncating(name: str, flags: int) -> int:
-    return os.open(name, flags & ~os.O_TRUNC, 0o666)
 
 
 def _open(path: Path) -> _Untouched:

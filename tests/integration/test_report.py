@@ -85,6 +85,17 @@ def test_standard_output_can_be_named(path: Path) -> None:
     assert pte_trace("report", path, "--format", "json", "-o", "/dev/stdout").stdout == plain.stdout
 
 
+def test_named_standard_output_keeps_what_others_wrote_to_it(path: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pte_trace report {path} --format csv -o /dev/stdout"
+    with (tmp_path / "log").open("w") as log:
+        subprocess.run(["sh", "-c", f"echo before; {command}; echo after"], stdout=log, check=True)
+
+    before, heads, row, after = (tmp_path / "log").read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert heads.startswith("pid,")
+    assert row.startswith("7,")
+
+
 def test_what_was_left_behind_is_reported_and_said(tmp_path: Path) -> None:
     left = recorded(tmp_path / "left.parquet", [interval(snapshot(SEEN))], ended=False)
 
