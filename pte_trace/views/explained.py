@@ -282,7 +282,8 @@ def _mapping(explanation: Explanation, snapshot: Snapshot) -> Iterable[Renderabl
             yield _indent(
                 f"Changed by {cause} {several(changes, 'time')}, {several(ptes, 'PTE')}.", 4
             )
-            yield from _calls(vma, cause)
+            if snapshot.effort.stacks:
+                yield from _calls(vma, cause, changes)
     for finding in explanation.findings:
         yield _indent(_what(finding, vma, snapshot), 4)
         evidence = ", ".join(f"{name} = {_value(v)}" for name, v in finding.evidence.items())
@@ -292,10 +293,14 @@ def _mapping(explanation: Explanation, snapshot: Snapshot) -> Iterable[Renderabl
                 yield _indent(f"{name.replace('_', ' ')}: {said}", 8)
 
 
-def _calls(vma: VmaRow, cause: str) -> Iterable[RenderableType]:
-    for site in vma.call_sites:
-        if site.cause == cause:
-            yield _indent(f"{site.calls:,} × {' < '.join(map(_frame, site.frames))}", 8)
+def _calls(vma: VmaRow, cause: str, changes: int) -> Iterable[RenderableType]:
+    """The calls behind so many *changes*; another process or the kernel itself made the rest."""
+    sites = [site for site in vma.call_sites if site.cause == cause]
+    for site in sites:
+        yield _indent(f"{site.calls:,} × {' < '.join(map(_frame, site.frames))}", 8)
+    others = changes - sum(site.calls for site in sites)
+    if others > 0:
+        yield _indent(f"{others:,} × [no call of this process is known]", 8)
 
 
 def _indent(text: str, by: int, style: str = "") -> Padding:
