@@ -30,6 +30,8 @@ _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES = 192, 208
 _CALLS_SIZE = 8
+# Nobody can move there what somebody else made: its sticky bit is set.
+_TEMPORARY = "/tmp"
 _WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
 
 
@@ -91,7 +93,7 @@ def _diagnostics() -> Iterator[list[str]]:
     lines: list[str] = []
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
+    with open(os.memfd_create("diagnostics"), "w+b") as sink:
         os.dup2(sink.fileno(), 2)
         try:
             yield lines
@@ -103,19 +105,23 @@ def _diagnostics() -> Iterator[list[str]]:
 
 
 @contextmanager
-def _kernel_source(btf: BTF) -> Iterator[None]:
-    """Point BCC at a tree made from this kernel's BTF instead of its headers."""
-    before = os.environ.get("BCC_KERNEL_SOURCE")
-    with tempfile.TemporaryDirectory(prefix="pte-trace-") as directory:
+def kernel_source(btf: BTF) -> Iterator[None]:
+    """Point BCC at a tree made from this kernel's BTF instead of its headers.
+
+    That is its whole environment meanwhile: BCC and clang obey variables that could name other
+    files, and root's may be those of whoever called sudo. For the same reason the tree does
+    not go where TMPDIR says.
+    """
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="pte-trace-", dir=_TEMPORARY) as directory:
         kernel_types.write_tree(Path(directory), btf)
+        os.environ.clear()
         os.environ["BCC_KERNEL_SOURCE"] = directory
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["BCC_KERNEL_SOURCE"]
-            else:
-                os.environ["BCC_KERNEL_SOURCE"] = before
+            os.environ.clear()
+            os.environ.update(before)
 
 
 _Made = TypeVar("_Made")
@@ -166,7 +172,7 @@ class Driver:
         self._capacity = capacity
         lines: list[str] = []
         try:
-            with _kernel_source(btf), _diagnostics() as lines:
+            with kernel_source(btf), _diagnostics() as lines:
                 program = text(plan, filters, capacity, effort).encode()
                 self._bpf: Any = _interruptibly(lambda: BPF(text=program, cflags=_CFLAGS))
                 self._attach_kprobes(plan)
