@@ -15,7 +15,7 @@ PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev bus
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
 	flex bison bc libelf-dev pahole xz-utils
 # And what the tests from end to end need beside them.
-E2E_PACKAGES := prometheus chromium
+E2E_PACKAGES := prometheus chromium systemd
 # What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
 FLEET ?= bullseye bookworm
 
