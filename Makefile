@@ -82,7 +82,7 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
 .PHONY: test
-test: lint test-unit test-integration test-kernel ## All tests: style, units, subsystems, and the four stock kernels
+test: lint test-unit test-integration test-kernel test-e2e ## All tests: style, units, subsystems, the four stock kernels, a fleet
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
