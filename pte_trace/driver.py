@@ -341,7 +341,15 @@ class Driver:
         return ProgramInfo(name, run_time_ns, missed)
 
     def close(self) -> None:
-        """Detach and unload everything. Safe to call twice."""
+        """Detach and unload everything. Safe to call twice.
+
+        A kprobe made by perf_event_open(2) ends with its descriptor. BCC would look for it in
+        debugfs too, which may not be mounted, or not be ours to read any more.
+        """
+        for probes in self._bpf.kprobe_fds.values():
+            for fd in probes.values():
+                self._lib.bpf_close_perf_event_fd(fd)
+        self._bpf.kprobe_fds.clear()
         self._bpf.cleanup()
 
     def __enter__(self) -> Driver:
