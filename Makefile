@@ -15,7 +15,7 @@ PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev bus
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
 	flex bison bc libelf-dev pahole xz-utils
 # And what the tests from end to end need beside them.
-E2E_PACKAGES := prometheus chromium
+E2E_PACKAGES := prometheus chromium systemd
 # What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
 FLEET ?= bullseye bookworm
 
@@ -82,7 +82,7 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
 .PHONY: test
-test: lint test-unit test-integration test-kernel ## All tests: style, units, subsystems, and the four stock kernels
+test: lint test-unit test-integration test-kernel test-e2e ## All tests: style, units, subsystems, the four stock kernels, a fleet
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them

@@ -122,6 +122,13 @@ int leave_do_wp_page(struct pt_regs *ctx)
 #endif
 
 #if FENTRY_change_protection
+#if STACKS
+KFUNC_PROBE(change_protection, PARAMETERS_change_protection)
+{
+	return change_begins(ctx, (struct vm_area_struct *)vma, cp_flags);
+}
+#endif
+
 KRETFUNC_PROBE(change_protection, PARAMETERS_change_protection, u64 result)
 {
 	return protection_changed(ctx, (struct vm_area_struct *)vma, start, end, cp_flags, result);
@@ -129,7 +136,16 @@ KRETFUNC_PROBE(change_protection, PARAMETERS_change_protection, u64 result)
 #else
 int enter_change_protection(struct pt_regs *ctx)
 {
-	return save(ctx, HOOK_change_protection);
+	save(ctx, HOOK_change_protection);
+#if STACKS
+	struct saved call;
+
+	if (saved_at_entry(HOOK_change_protection, &call))
+		change_begins(ctx,
+			      (struct vm_area_struct *)call.arguments[AT_change_protection_vma],
+			      call.arguments[AT_change_protection_cp_flags]);
+#endif
+	return 0;
 }
 
 /* What was saved stays until the last run: protection_changed() may go on in another one. */
@@ -179,6 +195,9 @@ int leave_change_pte_range(struct pt_regs *ctx)
 #elif FENTRY_mmap_region
 KRETFUNC_PROBE(mmap_region, PARAMETERS_mmap_region, u64 result)
 {
+#if STACKS
+	code_mapped((struct file *)file, result, len, vm_flags, pgoff);
+#endif
 	return mapping_born(len, result);
 }
 #else
@@ -193,6 +212,12 @@ int leave_mmap_region(struct pt_regs *ctx)
 
 	if (!saved_at_entry(HOOK_mmap_region, &call))
 		return 0;
+#if STACKS
+	code_mapped((struct file *)call.arguments[AT_mmap_region_file], ctx->ax,
+		    call.arguments[AT_mmap_region_len],
+		    call.arguments[AT_mmap_region_vm_flags],
+		    call.arguments[AT_mmap_region_pgoff]);
+#endif
 	mapping_born(call.arguments[AT_mmap_region_len], ctx->ax);
 	return forget(HOOK_mmap_region);
 }

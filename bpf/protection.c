@@ -4,17 +4,30 @@
  * PTEs it processed.
  */
 
+static u32 cause_of(u64 cp_flags)
+{
+	if (cp_flags & MM_CP_PROT_NUMA)
+		return CAUSE_NUMA_HINT;
+	if (cp_flags & MM_CP_UFFD_WP)
+		return CAUSE_UFFD_WP;
+	if (cp_flags & MM_CP_UFFD_WP_RESOLVE)
+		return CAUSE_UFFD_UNPROTECT;
+	return CAUSE_MPROTECT;
+}
+
 static void count_change(struct vma_record *record, u64 cp_flags, u64 ptes)
 {
+	u32 cause = cause_of(cp_flags);
+
 	/* Not an index computed at run time: each counter keeps its own address. */
 #define CHANGED(cause)							\
 	COUNT(record->changes[cause], 1);					\
 	COUNT(record->ptes_changed[cause], ptes)
-	if (cp_flags & MM_CP_PROT_NUMA) {
+	if (cause == CAUSE_NUMA_HINT) {
 		CHANGED(CAUSE_NUMA_HINT);
-	} else if (cp_flags & MM_CP_UFFD_WP) {
+	} else if (cause == CAUSE_UFFD_WP) {
 		CHANGED(CAUSE_UFFD_WP);
-	} else if (cp_flags & MM_CP_UFFD_WP_RESOLVE) {
+	} else if (cause == CAUSE_UFFD_UNPROTECT) {
 		CHANGED(CAUSE_UFFD_UNPROTECT);
 	} else {
 		CHANGED(CAUSE_MPROTECT);

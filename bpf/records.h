@@ -121,9 +121,39 @@ struct file_record {
 	char components[512];
 };
 
+/*
+ * From where in a program a mapping's protection was changed: the word on top of
+ * the user stack (of mprotect() only), and the stack as frame pointers lead through it (zero: its end).
+ */
+struct call_site {
+	struct vma_key vma;
+	__u64 stack_top;
+	__u64 frames[16];
+	__u32 cause;
+	__u32 reserved;
+};
+
+/* Executable memory of a program image. */
+struct code_key {
+	__u64 image;
+	__u64 start;
+	__u32 tgid;
+	__u32 reserved;
+};
+
+struct code_record {
+	__u64 mapped_ns;	/* on the monotonic clock */
+	__u64 end;
+	__u64 offset;	/* of the start in the file */
+	__u64 inode;	/* 0: no file */
+	__u32 dev;
+	__u32 unlinked;
+};
+
 /* What could not be done, counted. */
 struct health_record {
 	__u64 map_full;
 	__u64 paths_full;
+	__u64 stacks_full;
 	__u64 returns_missed; /* a kretprobe had no room left for a call, or we had none for its thread */
 };

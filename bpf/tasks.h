@@ -53,14 +53,20 @@ static struct subject subject_of(struct vm_area_struct *vma)
 	return subject;
 }
 
-static bool asked_for(struct subject *subject)
+/* An `enum tracing`. */
+static u32 tracing_of(struct subject *subject)
 {
 #ifdef FILTER_TGID
 	u32 *tracing = followed.lookup(&subject->tgid);
 
-	if (!tracing || *tracing != TRACE_NOW)
-		return false;
+	return tracing ? *tracing : TRACE_NEVER;
+#else
+	return TRACE_NOW;
 #endif
+}
+
+static bool passes_filters(struct subject *subject)
+{
 #ifdef FILTER_COMM_LOW
 	u64 comm[2];
 
@@ -73,4 +79,9 @@ static bool asked_for(struct subject *subject)
 		return false;
 #endif
 	return true;
+}
+
+static bool asked_for(struct subject *subject)
+{
+	return tracing_of(subject) == TRACE_NOW && passes_filters(subject);
 }

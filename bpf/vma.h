@@ -116,11 +116,11 @@ static void capture_components(struct path path, struct file_record *record)
 }
 
 /* Returns whether the file was deleted. */
-static bool remember_file(struct vma_key *key, struct file *file)
+static bool remember_file(u64 inode, u32 dev, struct file *file)
 {
 	struct path path = path_of(file);
 	struct file_key file_key = {
-		.inode = key->inode, .dev = key->dev, .unlinked = !PROBE(path.dentry, d_hash.pprev),
+		.inode = inode, .dev = dev, .unlinked = !PROBE(path.dentry, d_hash.pprev),
 	};
 	struct file_record *record;
 	int zero = 0;
@@ -215,34 +215,21 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 	}
 #endif
 	if (file)
-		record->unlinked = remember_file(key, file);
+		record->unlinked = remember_file(key->inode, key->dev, file);
 	return record;
 }
 
-/* NULL where the event is not asked for. */
-static struct vma_record *record_of(struct vm_area_struct *vma)
+static struct vma_key key_of(struct vm_area_struct *vma, struct subject *subject)
 {
-	struct subject subject = subject_of(vma);
-	struct vma_key key = {};
-	struct vma_record *record;
-	struct file *file;
-	void *table;
-	u64 vm_flags;
-	int zero = 0;
+	struct file *file = READ(vma, vm_file);
+	struct vma_key key = {
+		.image = subject->image,
+		.tgid = subject->tgid,
+		.start = READ(vma, vm_start),
+		.end = READ(vma, vm_end),
+		.shared = !!(READ(vma, vm_flags) & VM_SHARED),
+	};
 
-	if (!subject.leader || !asked_for(&subject))
-		return NULL;
-	table = active_records.lookup(&zero);
-	if (!table)
-		return NULL;
-
-	vm_flags = READ(vma, vm_flags);
-	file = READ(vma, vm_file);
-	key.image = subject.image;
-	key.tgid = subject.tgid;
-	key.start = READ(vma, vm_start);
-	key.end = READ(vma, vm_end);
-	key.shared = !!(vm_flags & VM_SHARED);
 	if (file) {
 		struct inode *inode = READ(file, f_inode);
 		struct super_block *sb = READ(inode, i_sb);
@@ -250,12 +237,36 @@ static struct vma_record *record_of(struct vm_area_struct *vma)
 		key.inode = READ(inode, i_ino);
 		key.dev = READ(sb, s_dev);
 	}
+	return key;
+}
+
+/* NULL where the event is not asked for. */
+static struct vma_record *record_of(struct vm_area_struct *vma)
+{
+	struct subject subject = subject_of(vma);
+	struct vma_record *record;
+	struct vma_key key;
+	void *table;
+	int zero = 0;
+
+	if (!subject.leader || !asked_for(&subject))
+		return NULL;
+	table = active_records.lookup(&zero);
+	if (!table)
+		return NULL;
+	key = key_of(vma, &subject);
 	record = bpf_map_lookup_elem(table, &key);
 	if (!record)
 		record = first_seen(table, &key, vma, subject.leader);
 	if (record)
-		record->vm_flags = vm_flags;
+		record->vm_flags = READ(vma, vm_flags);
 	return record;
+}
+
+/* An error is a small negative number; no address in user space is. */
+static bool is_error(u64 result)
+{
+	return (s64)result < 0;
 }
 
 static int mapping_born(u64 length, u64 result)
@@ -269,8 +280,7 @@ static int mapping_born(u64 length, u64 result)
 	};
 	u64 now = bpf_ktime_get_ns();
 
-	/* An error is a small negative number; no address in user space is. */
-	if ((s64)result < 0 || !asked_for(&subject))
+	if (is_error(result) || !asked_for(&subject))
 		return 0;
 	births.update(&birth, &now);
 	return 0;

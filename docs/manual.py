@@ -37,7 +37,8 @@ wrong usage, or a file that is no recording
 3
 this host cannot be traced
 .PP
-.B run
+.BR run ,
+.B explain
 and
 .B record
 pass their command's status on (128 + N where signal N ended it, 127 where it was not found, 126

@@ -6,7 +6,18 @@ from importlib import import_module
 
 import click
 
-_COMMANDS = ("top", "run", "record", "report", "compare", "serve", "doctor", "bench", "lab")
+_COMMANDS = (
+    "top",
+    "run",
+    "explain",
+    "record",
+    "report",
+    "compare",
+    "serve",
+    "doctor",
+    "bench",
+    "lab",
+)
 _DEFAULT = "top"
 _OF_THE_GROUP = {"--help", "-h", "--version"}
 
@@ -47,6 +58,7 @@ def cli() -> None:
     Examples:
       sudo pte-trace                       what the whole machine does, live
       sudo pte-trace run -- ./program      one command and its children
+      sudo pte-trace explain -- ./program  why its write faults were saved or taken
       sudo pte-trace top -p 1234 -n 5      one process, five times a second apart
       sudo pte-trace serve                 for Prometheus, and a page for a browser
       pte-trace doctor                     what this kernel allows

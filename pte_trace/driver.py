@@ -29,7 +29,10 @@ from pte_trace.records import LAYOUT
 _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES = 192, 208
-_WALKER = (b"__change_protection", b"leave_change_protection")
+_CALLS_SIZE = 8
+# Nobody can move there what somebody else made: its sticky bit is set.
+_TEMPORARY = "/tmp"
+_WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
 
 
 def bcc_version() -> tuple[str | None, str | None]:
@@ -90,7 +93,7 @@ def _diagnostics() -> Iterator[list[str]]:
     lines: list[str] = []
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
+    with open(os.memfd_create("diagnostics"), "w+b") as sink:
         os.dup2(sink.fileno(), 2)
         try:
             yield lines
@@ -102,19 +105,23 @@ def _diagnostics() -> Iterator[list[str]]:
 
 
 @contextmanager
-def _kernel_source(btf: BTF) -> Iterator[None]:
-    """Point BCC at a tree made from this kernel's BTF instead of its headers."""
-    before = os.environ.get("BCC_KERNEL_SOURCE")
-    with tempfile.TemporaryDirectory(prefix="pte-trace-") as directory:
+def kernel_source(btf: BTF) -> Iterator[None]:
+    """Point BCC at a tree made from this kernel's BTF instead of its headers.
+
+    That is its whole environment meanwhile: BCC and clang obey variables that could name other
+    files, and root's may be those of whoever called sudo. For the same reason the tree does
+    not go where TMPDIR says.
+    """
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="pte-trace-", dir=_TEMPORARY) as directory:
         kernel_types.write_tree(Path(directory), btf)
+        os.environ.clear()
         os.environ["BCC_KERNEL_SOURCE"] = directory
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["BCC_KERNEL_SOURCE"]
-            else:
-                os.environ["BCC_KERNEL_SOURCE"] = before
+            os.environ.clear()
+            os.environ.update(before)
 
 
 _Made = TypeVar("_Made")
@@ -162,9 +169,10 @@ class Driver:
         from bcc.libbcc import lib
 
         self._lib: Any = lib
+        self._capacity = capacity
         lines: list[str] = []
         try:
-            with _kernel_source(btf), _diagnostics() as lines:
+            with kernel_source(btf), _diagnostics() as lines:
                 program = text(plan, filters, capacity, effort).encode()
                 self._bpf: Any = _interruptibly(lambda: BPF(text=program, cflags=_CFLAGS))
                 self._attach_kprobes(plan)
@@ -276,16 +284,32 @@ class Driver:
 
     def _empty(self, table: int, room: _Room) -> int:
         """Move what is in *table* to *room*. Returns the number of entries."""
+        return self._batch(self._lib.bpf_lookup_and_delete_batch, table, room)
+
+    def _batch(self, call: Any, table: int, room: _Room) -> int:
+        """Have *call* fill *room* from *table*. Returns the number of entries."""
         count = ctypes.c_uint32(room.entries)
         position = ctypes.c_uint32()
         ctypes.set_errno(0)
-        result = self._lib.bpf_lookup_and_delete_batch(
+        result = call(
             table, None, ctypes.byref(position), room.keys, room.values, ctypes.byref(count)
         )
         # The end of the table is reported as ENOENT, with the entries read.
         if result < 0 and ctypes.get_errno() not in (0, 2) and result != -2:
             self._check(-1, "a reading of its tables")
         return count.value
+
+    def code(self) -> RawRecords:
+        """The packed structs code_key and code_record noted since the last call."""
+        room = _Room(LAYOUT.code_key_size, LAYOUT.code_size, self._capacity.records)
+        number = self._empty(self._fd("code"), room)
+        return RawRecords(number, *room.taken(number))
+
+    def call_sites(self) -> RawRecords:
+        """All packed ``struct call_site`` seen so far, and the calls of each (u64)."""
+        room = _Room(LAYOUT.call_site_size, _CALLS_SIZE, self._capacity.records)
+        number = self._batch(self._lib.bpf_lookup_batch, self._fd("call_sites"), room)
+        return RawRecords(number, *room.taken(number))
 
     def file(self, key: bytes) -> bytes | None:
         """The packed ``struct file_record`` of a ``struct file_key`` in the last reading."""
@@ -318,7 +342,15 @@ class Driver:
         return ProgramInfo(name, run_time_ns, missed)
 
     def close(self) -> None:
-        """Detach and unload everything. Safe to call twice."""
+        """Detach and unload everything. Safe to call twice.
+
+        A kprobe made by perf_event_open(2) ends with its descriptor. BCC would look for it in
+        debugfs too, which may not be mounted, or not be ours to read any more.
+        """
+        for probes in self._bpf.kprobe_fds.values():
+            for fd in probes.values():
+                self._lib.bpf_close_perf_event_fd(fd)
+        self._bpf.kprobe_fds.clear()
         self._bpf.cleanup()
 
     def __enter__(self) -> Driver:

@@ -10,11 +10,13 @@ class Effort:
     """How far to look.
 
     ``inspect``: page tables looked at after each protection change, at most; None for all, 0 for
-    none. ``costs``: one of so many write faults is timed; 1 for all, 0 for none.
+    none. ``costs``: one of so many write faults is timed; 1 for all, 0 for none. ``stacks``:
+    whether the calls behind protection changes are noted.
     """
 
     inspect: int | None = None
     costs: int = 1
+    stacks: bool = False
 
     @property
     def inspects(self) -> bool:

@@ -14,7 +14,7 @@ from pte_trace import behavior, kernel_types, trial
 from pte_trace.behavior import Behavior
 from pte_trace.btf import BTF, BTFError
 
-CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_PERFMON": 38, "CAP_BPF": 39}
 TRACED_FUNCTIONS = (
     "change_pte_range",
     "change_protection",
@@ -29,6 +29,7 @@ _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe")
 _CPUINFO = Path("/proc/cpuinfo")
 _PREEMPTION = Path("/sys/kernel/debug/sched/preempt")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
+_PERF_EVENT_PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class HostFacts:
     kprobes: bool | None = None
     tracefs: bool | None = None
     kptr_restrict: int | None = None
+    perf_event_paranoid: int | None = None
+    tables_are_locked_memory: bool | None = None
     five_level_page_tables: bool | None = None
     behavior: Behavior = field(default_factory=Behavior)
     bcc_version: str | None = None
@@ -83,9 +86,9 @@ def _lockdown() -> str | None:
         return None
 
 
-def _kptr_restrict() -> int | None:
+def _number(setting: Path) -> int | None:
     try:
-        return int(_KPTR_RESTRICT.read_text())
+        return int(setting.read_text())
     except (OSError, ValueError):
         return None
 
@@ -165,7 +168,9 @@ def collect(
         kernel_memory_readable=trial.kernel_memory_readable(),
         kprobes=_exists(_KPROBE_PMU),
         tracefs=_any(map(_exists, _TRACEFS)),
-        kptr_restrict=_kptr_restrict(),
+        kptr_restrict=_number(_KPTR_RESTRICT),
+        perf_event_paranoid=_number(_PERF_EVENT_PARANOID),
+        tables_are_locked_memory=trial.tables_are_locked_memory(),
         five_level_page_tables=_five_level_page_tables(),
         behavior=behavior.observe(),
         bcc_version=bcc[0],

@@ -37,6 +37,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "self_exec_id",
         "comm",
         "signal",
+        "stack",
     ),
     "signal_struct": ("live.counter",),
     "file": ("f_inode", "f_mode", "f_path"),
@@ -45,7 +46,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "dentry": ("d_parent", "d_name.name", "d_hash.pprev", "d_sb"),
     "vfsmount": ("mnt_root", "mnt_sb"),
     "mount": ("mnt_parent", "mnt_mountpoint"),
-    "pt_regs": ("di", "si", "dx", "cx", "r8", "r9", "ax", "sp"),
+    "pt_regs": ("di", "si", "dx", "cx", "r8", "r9", "ax", "ip", "sp"),
 }
 
 # Members a kernel may lack, and the macro that tells the programs it has them.

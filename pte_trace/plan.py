@@ -14,6 +14,7 @@ from enum import Enum
 from pte_trace.facts import FunctionFacts, HostFacts
 
 _ROOT = "Run it as root: sudo pte-trace"
+_ALLOW_PERF_EVENTS = "sudo sysctl kernel.perf_event_paranoid=2"
 _LAB = "pte-trace lab run -- pte-trace run -- CMD"
 
 
@@ -69,7 +70,7 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "change_protection": ("vma", "start", "end", "cp_flags"),
     "do_wp_page": ("vmf",),
     "handle_mm_fault": ("vma", "address", "flags"),
-    "mmap_region": ("len",),
+    "mmap_region": ("file", "len", "vm_flags", "pgoff"),
 }
 
 
@@ -168,6 +169,27 @@ def degraded(attachments: Mapping[str, Attachment]) -> Mapping[Hook, str]:
     return found
 
 
+def capabilities(facts: HostFacts, attachments: Mapping[str, Attachment]) -> Mapping[str, str]:
+    """What tracing needs instead of root: each capability, and its reason."""
+    needed = {
+        "CAP_BPF": "to load the programs and to read their tables",
+        "CAP_PERFMON": "to attach the programs, which read kernel memory",
+    }
+    kprobes = any(attachment.how is How.KPROBE for attachment in attachments.values())
+    if kprobes and _perf_events_are_roots(facts):
+        needed["CAP_SYS_ADMIN"] = f"to put kprobes; not after: {_ALLOW_PERF_EVENTS}"
+    if facts.tables_are_locked_memory:
+        needed["CAP_SYS_RESOURCE"] = (
+            "to make tables beyond RLIMIT_MEMLOCK; not where that is unlimited"
+        )
+    return needed
+
+
+def _perf_events_are_roots(facts: HostFacts) -> bool:
+    """Debian's kernels know a level above 2, which asks for CAP_SYS_ADMIN."""
+    return facts.perf_event_paranoid is not None and facts.perf_event_paranoid > 2
+
+
 def _refusal(facts: HostFacts) -> Refusal | None:
     """The first thing that rules tracing out altogether."""
     if facts.machine != "x86_64":
@@ -257,4 +279,10 @@ def _unattachable(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Refusa
         )
     if facts.capabilities is not None and not facts.capabilities & {"CAP_SYS_ADMIN", "CAP_PERFMON"}:
         return Refusal(why, _ROOT)
+    if (
+        facts.capabilities is not None
+        and "CAP_SYS_ADMIN" not in facts.capabilities
+        and _perf_events_are_roots(facts)
+    ):
+        return Refusal(why, f"Give it CAP_SYS_ADMIN, or allow others perf: {_ALLOW_PERF_EVENTS}")
     return Refusal(why, "Run `pte-trace doctor` for what was tried on this kernel.")

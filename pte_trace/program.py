@@ -25,6 +25,7 @@ SOURCES = (
     "faults.c",
     "protection.c",
     "follow.c",
+    "stacks.c",
     "attach.c",
 )
 
@@ -74,6 +75,7 @@ def _definitions(plan: Plan, filters: Filters, capacity: Capacity, effort: Effor
     if effort.inspect is not None:
         yield f"#define MAX_TABLES {effort.inspect}ULL"
     yield f"#define COSTS {effort.costs}"
+    yield f"#define STACKS {int(effort.stacks)}"
     yield f"#define PAGE_TABLE_LEVELS {plan.page_tables.levels}"
     yield f"#define OPTIMIZED {int(plan.page_tables.optimized)}"
     yield f"#define CLEAN_PAGES_REFUSED {int(plan.page_tables.clean_pages_refused)}"

@@ -14,6 +14,7 @@ import cffi
 
 from pte_trace import program
 
+DELETED = " (deleted)"
 _TYPEDEFS = "typedef uint64_t __u64; typedef uint32_t __u32;"
 
 
@@ -27,6 +28,9 @@ class _Layout:
         self.record_size = self.ffi.sizeof("struct vma_record")
         self.file_key_size = self.ffi.sizeof("struct file_key")
         self.file_size = self.ffi.sizeof("struct file_record")
+        self.call_site_size = self.ffi.sizeof("struct call_site")
+        self.code_key_size = self.ffi.sizeof("struct code_key")
+        self.code_size = self.ffi.sizeof("struct code_record")
         self.health_size = self.ffi.sizeof("struct health_record")
 
     def names(self, enum: str, prefix: str) -> tuple[str, ...]:
@@ -43,6 +47,7 @@ OMISSIONS = LAYOUT.names("omission", "OMITTED_")
 TRACING = {name: value for value, name in enumerate(LAYOUT.names("tracing", "TRACE_"))}
 KINDS = LAYOUT.names("kind", "KIND_")
 OUTCOMES = ("wp_reuse", "wp_copy", "wp_shared", "wp_uffd", "other", "error")
+VmaKey = tuple[int, int, int, int, int, int, bool]
 BUCKETS: int = LAYOUT.ffi.typeof("struct vma_record").fields[-1][1].type.item.length
 _KERNEL_OUTCOMES = LAYOUT.names("outcome", "OUTCOME_")
 _KERNEL_REASONS = LAYOUT.names("reason", "REASON_")
@@ -149,6 +154,32 @@ def _add(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """One place on a stack. ``function`` is its name and the offset in it, as in ``main+0x1c``.
+
+    ``file`` is the file mapped there, `JIT` for code that is in none, None where the address is
+    not in memory known to be executable. ``offset``: the address as the file has it.
+    """
+
+    address: int
+    file: str | None = None
+    offset: int | None = None
+    function: str | None = None
+
+
+JIT = "[jit]"
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """From where a protection change was asked for, innermost frame first, and how often."""
+
+    cause: str
+    frames: tuple[Frame, ...]
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class VmaRecord:
     """One VMA of one program image, and what was counted in it.
 
@@ -174,6 +205,7 @@ class VmaRecord:
     changed_ns: int
     named_ns: int
     counts: Counts
+    call_sites: tuple[CallSite, ...] = ()
 
     @property
     def vma(self) -> tuple[object, ...]:
@@ -187,6 +219,19 @@ class VmaRecord:
             self.dev,
             self.perms[3],
             self.name,
+        )
+
+    @property
+    def key(self) -> VmaKey:
+        """As a ``struct vma_key``."""
+        return (
+            self.pid,
+            self.image,
+            self.start,
+            self.end,
+            self.inode,
+            self.dev,
+            self.perms[3] == "s",
         )
 
     @property
@@ -266,11 +311,7 @@ def _name(key: Any, value: Any, read_file: Callable[[bytes], bytes | None]) -> s
     if not key.end:
         return "[not attributed]"
     if key.inode:
-        file_key = LAYOUT.ffi.new("struct file_key *", _file_key(key, value))
-        packed = read_file(bytes(LAYOUT.ffi.buffer(file_key)))
-        if packed is not None:
-            return path_of(packed) + (" (deleted)" if value.unlinked else "")
-        return f"[inode {key.inode}]"
+        return file_name(key.inode, key.dev, value.unlinked, read_file)
     anon_name = _text(value.anon_name)
     kind = KINDS[value.kind]
     if anon_name:
@@ -278,8 +319,15 @@ def _name(key: Any, value: Any, read_file: Callable[[bytes], bytes | None]) -> s
     return f"[{kind}]"
 
 
-def _file_key(key: Any, value: Any) -> dict[str, int]:
-    return {"inode": key.inode, "dev": key.dev, "unlinked": value.unlinked}
+def file_name(
+    inode: int, dev: int, unlinked: int, read_file: Callable[[bytes], bytes | None]
+) -> str:
+    """A file's path as /proc/PID/maps shows it, or its inode where the path is not known."""
+    key = LAYOUT.ffi.new("struct file_key *", {"inode": inode, "dev": dev, "unlinked": unlinked})
+    packed = read_file(bytes(LAYOUT.ffi.buffer(key)))
+    if packed is None:
+        return f"[inode {inode}]"
+    return path_of(packed) + (DELETED if unlinked else "")
 
 
 def path_of(packed: bytes) -> str:

@@ -9,7 +9,7 @@ from os import getpid
 from pathlib import Path
 from types import TracebackType
 
-from pte_trace import facts, plan
+from pte_trace import facts, plan, stacks
 from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
@@ -17,7 +17,7 @@ from pte_trace.errors import HostError, PteTraceError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
-from pte_trace.records import LAYOUT, TRACING, decode
+from pte_trace.records import LAYOUT, TRACING, VmaRecord, decode
 from pte_trace.snapshot import (
     Health,
     Kernel,
@@ -58,6 +58,7 @@ class Session:
         self._keep = keep
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
+        self._code: list[stacks.CodeMapping] = []
         self._btf: BTF | None = None
 
     def examine(self) -> None:
@@ -114,6 +115,7 @@ class Session:
     def start(self) -> None:
         """Begin to count."""
         self.driver.read()
+        self._note_mapped_now()
         self._started = self._interval_started = time.monotonic()
 
     def read(self) -> Snapshot:
@@ -126,9 +128,10 @@ class Session:
         self._entries = raw.number
         if self._keep:
             self._ledger.add(records)
+            self._note_code()
         interval = Ledger()
         interval.add(records)
-        snapshot = self._snapshot(interval, now - self._interval_started)
+        snapshot = self._snapshot(interval.records(), now - self._interval_started)
         self._interval_started = now
         return snapshot
 
@@ -138,12 +141,35 @@ class Session:
         return bool(pids) and not any(self.driver.is_followed(pid) for pid in pids)
 
     def total(self) -> Snapshot:
-        """The snapshot of all readings so far."""
-        return self._snapshot(self._ledger, self._interval_started - self._started)
+        """The snapshot of all readings so far; with the calls behind changes if asked for."""
+        records = self._ledger.records()
+        if self.effort.stacks:
+            records = self._with_call_sites(records)
+        return self._snapshot(records, self._interval_started - self._started)
 
-    def _snapshot(self, ledger: Ledger, duration_s: float) -> Snapshot:
+    def _note_mapped_now(self) -> None:
+        if self.effort.stacks:
+            for pid in self.filters.pids:
+                self._code += stacks.mapped_now(pid)
+
+    def _note_code(self) -> None:
+        if self.effort.stacks:
+            raw = self.driver.code()
+            self._code += stacks.decode_code(raw.keys, raw.values, raw.number, self.driver.file)
+
+    def _with_call_sites(self, records: tuple[VmaRecord, ...]) -> tuple[VmaRecord, ...]:
+        from pte_trace import symbols  # it takes time: only where there are any to be read
+
+        self._note_mapped_now()
+        code = stacks.Code(self._code, {record.pid: record.ppid for record in records})
+        raw = self.driver.call_sites()
+        calls = stacks.decode_calls(raw.keys, raw.values, raw.number)
+        with self._working("Reading symbols"):
+            return stacks.attach(records, calls, code, symbols.function_at)
+
+    def _snapshot(self, records: tuple[VmaRecord, ...], duration_s: float) -> Snapshot:
         return build(
-            ledger.records(),
+            records,
             kernel=self.kernel,
             hooks=self.plan.attachments,
             duration_s=duration_s,
@@ -164,6 +190,7 @@ class Session:
         run_time_ns = sum(program.run_time_ns for program in programs)
         return Health(
             map_full=health.map_full,
+            stacks_full=health.stacks_full,
             missed_runs=health.returns_missed + sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
             entries=self._entries,

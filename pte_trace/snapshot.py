@@ -11,7 +11,14 @@ from typing import TypeVar
 
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.plan import Attachment
-from pte_trace.records import NOTHING, OUTCOMES, Counts, Histogram, VmaRecord
+from pte_trace.records import (
+    NOTHING,
+    OUTCOMES,
+    CallSite,
+    Counts,
+    Histogram,
+    VmaRecord,
+)
 
 _OTHER = OUTCOMES.index("other")
 
@@ -28,20 +35,23 @@ class Kernel:
 class Health:
     """What got lost, and what tracing cost. ``probe_seconds`` is None where the kernel
     does not measure it (sysctl kernel.bpf_stats_enabled). ``entries`` of the kernel's table of
-    VMAs were taken at the last reading; it has room for ``capacity``."""
+    VMAs were taken at the last reading; it has room for ``capacity``. ``stacks_full`` counts call
+    sites and mappings of code that found no room."""
 
     map_full: int = 0
     missed_runs: int = 0
     probe_seconds: float | None = None
     entries: int = 0
     capacity: int = 0
+    stacks_full: int = 0
 
 
 @dataclass(frozen=True)
 class VmaRow:
     """One mapping: the VMAs that mprotect split off it are together in it.
 
-    ``image`` tells programs of one PID apart.
+    ``image`` tells programs of one PID apart. ``call_sites``: who changed its protection, as far
+    as that was asked for, the most calls first. ``ppid`` is its parent's PID.
     """
 
     pid: int
@@ -53,6 +63,8 @@ class VmaRow:
     name: str
     counts: Counts
     image: int = 0
+    call_sites: tuple[CallSite, ...] = ()
+    ppid: int = 0
 
 
 @dataclass(frozen=True)
@@ -311,4 +323,13 @@ def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str
         name=newest.name,
         counts=total(record.counts for record in members),
         image=newest.image,
+        call_sites=_together(site for record in members for site in record.call_sites),
+        ppid=newest.ppid,
     )
+
+
+def _together(sites: Iterable[CallSite]) -> tuple[CallSite, ...]:
+    """One for each cause and stack, with the calls of all."""
+    alike = _group(sites, lambda site: (site.cause, site.frames))
+    summed = [replace(same[0], calls=sum(each.calls for each in same)) for same in alike.values()]
+    return tuple(sorted(summed, key=lambda site: -site.calls))

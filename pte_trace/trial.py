@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import resource
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,11 @@ from pathlib import Path
 _SYS_BPF = 321
 _SYS_PERF_EVENT_OPEN = 298
 
+_MAP_CREATE = 0
 _PROG_LOAD = 5
 _RAW_TRACEPOINT_OPEN = 17
 
+_MAP_TYPE_ARRAY = 2
 _PROG_TYPE_KPROBE = 2
 _PROG_TYPE_TRACING = 26
 _TRACE_FEXIT = 25
@@ -128,3 +131,27 @@ def bpf_errno() -> int | None:
     except OSError as error:
         return error.errno
     return None
+
+
+def tables_are_locked_memory() -> bool | None:
+    """Whether RLIMIT_MEMLOCK bounds the programs' tables, as up to Linux 5.10.
+
+    None where no table may be made at all.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if not _table_can_be_made():
+        return None
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, hard))
+    try:
+        return not _table_can_be_made()
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (soft, hard))
+
+
+def _table_can_be_made() -> bool:
+    key_size, value_size, entries = 4, 8, 1
+    attributes = struct.pack("=5I", _MAP_TYPE_ARRAY, key_size, value_size, entries, 0)
+    try:
+        return _succeeds(_bpf(_MAP_CREATE, attributes))
+    except OSError:
+        return False

@@ -260,6 +260,7 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             Field("comm", write.array(char, 16)),
             Field("signal", to("signal_struct")),
             Field("self_exec_id", u64),
+            Field("stack", address),
             Field("exit_code", u32),
         ),
     )

@@ -49,6 +49,8 @@ def host(**changes: Any) -> HostFacts:
         kprobes=True,
         tracefs=True,
         kptr_restrict=0,
+        perf_event_paranoid=2,
+        tables_are_locked_memory=False,
         five_level_page_tables=False,
         behavior=Behavior(optimization=True, clean_pages=True, soft_dirty=True),
         bcc_version="0.26.0",

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pte_trace.commands import options
 from pte_trace.records import VmaRecord
 from pte_trace.snapshot import Health, Snapshot
-from tests.builders import counts, histogram, record, snapshot
+from tests.builders import counts, histogram, host, record, snapshot
 
 HOSTILE = 'a"b\\c\n\x1b[31m<script>\udce9\\xff'
 
@@ -34,6 +34,8 @@ RECORDS: tuple[VmaRecord, ...] = (
 class Source:
     """Every reading brings RECORDS once more, or with *once* the first one only."""
 
+    facts = host()
+
     def __init__(self, *, once: bool) -> None:
         self._once = once
         self._records = RECORDS
@@ -53,6 +55,12 @@ class Source:
         if self._once:
             self._records = ()
         return replace(snapshot(*brought, health=health), duration_s=1.0)
+
+    def total(self) -> Snapshot:
+        return snapshot(*RECORDS)
+
+    def processes_ended(self) -> bool:
+        return False
 
 
 if __name__ == "__main__":

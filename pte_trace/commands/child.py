@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -13,6 +14,7 @@ from pte_trace.session import Session
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, *_FORWARDED)
 
 
 def start(command: Sequence[str], session: Session) -> subprocess.Popen[bytes]:
@@ -56,6 +58,20 @@ def signals_reach(child: subprocess.Popen[bytes]) -> Iterator[None]:
     before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def signals_end() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and the signals to end set, instead of ending this process."""
+    stopped = threading.Event()
+    before = {
+        number: signal.signal(number, lambda number, frame: stopped.set()) for number in _ENDING
+    }
+    try:
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -58,40 +58,51 @@ class _Costs(click.ParamType[int]):
         return {"all": 1, "none": 0}.get(value) or int(found[1] or 0)
 
 
-_OUTPUT_OPTIONS = (
-    click.option(
-        "--format",
-        "style",
-        type=click.Choice(_FORMATS),
-        default="text",
-        show_default=True,
-        help="What to write.",
-    ),
-    click.option(
-        "-o",
-        "--output",
-        "path",
-        type=click.Path(dir_okay=False, path_type=Path),
-        metavar="FILE",
-        help="Write to FILE.",
-    ),
-)
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_SPLIT = click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them.")
-_OPTIONS = (
-    click.option(
+
+def _output(formats: tuple[str, ...]) -> tuple[_Decorator, ...]:
+    """--format and -o; nothing where there are no *formats*."""
+    if not formats:
+        return ()
+    return (
+        click.option(
+            "--format",
+            "style",
+            type=click.Choice(formats),
+            default=formats[0],
+            show_default=True,
+            help="What to write.",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            "path",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Write to FILE.",
+        ),
+    )
+
+
+def _process(said: str) -> _Decorator:
+    return click.option(
         "-p",
         "--pid",
         "pids",
         type=click.IntRange(min=1),
         multiple=True,
         metavar="PID",
-        help="Only this process; may be repeated.",
-    ),
+        help=said,
+    )
+
+
+_SPLIT = click.option("--split", is_flag=True, help="One row per VMA, as mprotect split them.")
+_OTHER_FILTERS = (
     click.option("-c", "--comm", metavar="NAME", help="Only processes of this name."),
     click.option("--cgroup", metavar="PATH", help="Only processes in this cgroup (v2) or below."),
-    *_OUTPUT_OPTIONS,
-    _SPLIT,
+)
+_MEASURES = (
     click.option(
         "--max-vmas",
         type=click.IntRange(min=64, max=1_000_000),
@@ -189,7 +200,15 @@ class _Untouched(io.FileIO):
         self._path = path
         self._made = not os.path.lexists(path)
         self._begun = False
-        super().__init__(path, "w", opener=_without_truncating)
+        super().__init__(path, "w", opener=self._opened)
+
+    def _opened(self, name: str, flags: int) -> int:
+        for standard in (1, 2):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(name), os.fstat(standard)):
+                    self._begun = True  # by others, who go on writing to it
+                    return os.dup(standard)
+        return os.open(name, flags & ~os.O_TRUNC, 0o666)
 
     def write(self, data: Any, /) -> int:
         if not self._begun:
@@ -204,10 +223,6 @@ class _Untouched(io.FileIO):
         super().close()
 
 
-def _without_truncating(name: str, flags: int) -> int:
-    return os.open(name, flags & ~os.O_TRUNC, 0o666)
-
-
 def _open(path: Path) -> _Untouched:
     try:
         return _Untouched(path)
@@ -218,13 +233,24 @@ def _open(path: Path) -> _Untouched:
 
 
 def tracing(
-    *, children: bool = False, output: bool = True, split: bool = True
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    *,
+    children: bool = False,
+    formats: tuple[str, ...] = _FORMATS,
+    split: bool = True,
+    one_process: bool = False,
+) -> _Decorator:
     """Give a command the shared options; it gets them as one Request, its first argument.
 
-    With *children* it traces what it starts itself. Without *output* it has no --format and -o,
-    without *split* no --split.
+    With *children* it traces what it starts itself. Without *formats* it has no --format and -o,
+    without *split* no --split. With *one_process* -p is not offered as one that may be repeated.
     """
+    shared = (
+        _process("This process." if one_process else "Only this process; may be repeated."),
+        *_OTHER_FILTERS,
+        *_output(formats),
+        *((_SPLIT,) if split else ()),
+        *_MEASURES,
+    )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(command)
@@ -248,10 +274,8 @@ def tracing(
             return command(request, **own)
 
         result: Callable[..., Any] = wrapped
-        left_out = (*(() if output else _OUTPUT_OPTIONS), *(() if split else (_SPLIT,)))
-        for option in reversed(_OPTIONS):
-            if option not in left_out:
-                result = option(result)
+        for option in reversed(shared):
+            result = option(result)
         return result
 
     return decorate
@@ -259,14 +283,14 @@ def tracing(
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --format and -o, as `style` and `path`."""
-    for option in reversed(_OUTPUT_OPTIONS):
+    for option in reversed(_output(_FORMATS)):
         command = option(command)
     return command
 
 
-def seconds(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+def seconds(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """A time to wait: click's FloatRange lets nan and inf through."""
-    if not math.isfinite(value):
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a number of seconds.", ctx, parameter)
     return value
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,8 +23,6 @@ from pte_trace.views.sentences import several
 if TYPE_CHECKING:
     from pte_trace.recording.layout import Interval
     from pte_trace.recording.metadata import Metadata
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Recorder(Protocol):
@@ -67,7 +62,7 @@ class Recorder(Protocol):
     metavar="N",
     help="Run the command so often; `compare` then knows its spread.",
 )
-@options.tracing(output=False)
+@options.tracing(formats=())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def record(
     request: options.Request,
@@ -188,7 +183,7 @@ class _Recording:
 
     def until_ended(self) -> int:
         """Record until a signal comes or the processes asked for have ended."""
-        with _signals_end() as stopped:
+        with child.signals_end() as stopped:
             for wait in self._pauses():
                 ended = stopped.wait(wait) or self._session.processes_ended()
                 self._take(1)
@@ -224,17 +219,3 @@ class _Recording:
             f"{several(self._number, 'interval')}, {self._seconds:.3f} s,"
             f" {several(self._faults, 'write fault')}"
         )
-
-
-@contextmanager
-def _signals_end() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and the signals to end set, instead of ending this process."""
-    stopped = threading.Event()
-    before = {
-        number: signal.signal(number, lambda number, frame: stopped.set()) for number in _ENDING
-    }
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pte_trace.commands import options
-from pte_trace.exporter import labels, listen
+from pte_trace.exporter import labels, listen, rights
 from pte_trace.exporter.app import Exporter
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
@@ -19,7 +19,7 @@ from pte_trace.exporter.server import Server
 
 
 @click.command()
-@options.tracing(output=False, split=False)
+@options.tracing(formats=(), split=False)
 @click.option(
     "--listen",
     "addresses",
@@ -62,7 +62,9 @@ def serve(
 
     `/metrics` has counters by process name, kind and name of the mapping, which never fall
     while it runs; `/` shows them to a person; `/-/healthy` and `/-/ready` are for a service
-    manager. Only this machine can connect unless --listen says otherwise. It runs until
+    manager. Only this machine can connect unless --listen says otherwise. Once the programs
+    are attached it is root no more: it becomes the user nobody, and keeps CAP_BPF to read the
+    tables, with --web-config CAP_DAC_READ_SEARCH to read those files again. It runs until
     SIGTERM or Ctrl-C. Exit status 2 for a bad address, label or web configuration, 3 where it
     cannot listen or this host cannot be traced.
 
@@ -80,6 +82,7 @@ def serve(
         server = Server(listeners, web_config, _say)
         with request.session(keep=False) as session:
             session.start()
+            rights.give_up(config_files=web_config is not None)
             with (
                 Reader(session, Groups(top_mappings, by_pid=by_pid), _say) as reader,
                 closing(Exporter(reader, constant, version("pte-trace"))) as exporter,

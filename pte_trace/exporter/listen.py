@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pte_trace.errors import HostError, UsageError
@@ -53,7 +53,8 @@ def listening(
 ) -> Iterator[tuple[socket.socket, ...]]:
     """*addresses* opened, and *passed*; closed at the end, the files of Unix sockets removed.
 
-    Raises what `open_sockets` does.
+    One that may not be removed any more stays, and is replaced at the next start. Raises what
+    `open_sockets` does.
     """
     opened = open_sockets(addresses)
     try:
@@ -61,7 +62,8 @@ def listening(
     finally:
         for each in opened:
             if each.family == socket.AF_UNIX:
-                Path(each.getsockname()).unlink(missing_ok=True)
+                with suppress(OSError):
+                    Path(each.getsockname()).unlink()
         _close(opened)
 
 

@@ -21,10 +21,12 @@ _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/
 # Half of a boot under emulation went into these two: tmpfiles sets up a system that is thrown
 # away, and udev loads a driver for each emulated device. virtme-ng needs the links to its
 # virtio ports only (udevd, which runs by then, links what comes later), and the driver of a
-# network card where it was given one: before udevd, which would rename it.
+# network card where it was given one: before udevd, which would rename it. The top of an overlay
+# is its maker's alone, so /tmp has to be made everybody's.
 _SHIMS = {
     "systemd-tmpfiles": """\
 PATH=${PATH#*:}
+chmod 1777 /tmp
 if grep -q virtme.dhcp /proc/cmdline; then modprobe virtio_net; fi
 """,
     "udevadm": """\

@@ -41,10 +41,11 @@ def letter(place: int) -> str:
 
 
 def subject(place: int, of: Subject) -> str:
-    """What a letter stands for."""
+    """What a letter stands for, and what the optimization did there."""
     said = recorded.heading(of.metadata, of.summary)
     kernel = sentences.heading(of.summary.whole).plain
-    return f"{letter(place)}: {of.name}. {said} {kernel}."
+    summary = sentences.summary(of.summary.whole).plain
+    return f"{letter(place)}: {of.name}. {said} {kernel}. {summary}"
 
 
 def reservations(comparison: Comparison) -> list[str]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pte_trace.facts import FunctionFacts, HostFacts
-from pte_trace.plan import HOOKS, Plan, degraded
+from pte_trace.plan import HOOKS, Plan, capabilities, degraded
 
 _SAID = {True: "yes", False: "no", None: "unknown"}
 _TRIED = {True: "yes", False: "no", None: "refused"}
@@ -72,6 +72,7 @@ def page(facts: HostFacts, plan: Plan) -> RenderableType:
     ]
     if plan.refusal is None:
         parts += [Text(), Text("What pte-trace will use:"), _hooks(plan), *_degraded(plan)]
+        parts += [Text(), Text("What it needs instead of root:"), _needed(facts, plan)]
     return Group(*parts)
 
 
@@ -89,6 +90,13 @@ def _hooks(plan: Plan) -> Table:
         attachment = plan.attachments.get(hook.name)
         where = (attachment.function, attachment.how.value) if attachment else ("-", "-")
         table.add_row(hook.name, *where, "yes" if hook.name in worse else "no")
+    return table
+
+
+def _needed(facts: HostFacts, plan: Plan) -> Table:
+    table = _table("CAPABILITY", "WHY")
+    for name, why in capabilities(facts, plan.attachments).items():
+        table.add_row(name, why)
     return table
 
 
@@ -114,6 +122,8 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             "tracefs": facts.tracefs,
             "kptr_restrict": facts.kptr_restrict,
             "preemptible": facts.preemptible,
+            "perf_event_paranoid": facts.perf_event_paranoid,
+            "tables_are_locked_memory": facts.tables_are_locked_memory,
             "five_level_page_tables": facts.five_level_page_tables,
             "clean_pages": facts.behavior.clean_pages,
             "soft_dirty": facts.behavior.soft_dirty,
@@ -136,6 +146,9 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             }
             for name, attachment in plan.attachments.items()
         },
+        "capabilities": (
+            dict(capabilities(facts, plan.attachments)) if plan.refusal is None else {}
+        ),
         "traceable": plan.refusal is None,
         "refusal": plan.refusal and {"why": plan.refusal.why, "mend": plan.refusal.mend},
     }

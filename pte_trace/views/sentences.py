@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from pte_trace import plan
-from pte_trace.records import OMISSIONS, REASONS
+from pte_trace.records import OMISSIONS, REASONS, Counts
 from pte_trace.snapshot import Kernel, Snapshot
 
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
@@ -27,7 +27,7 @@ def heading(snapshot: Snapshot) -> Text:
 
 def summary(snapshot: Snapshot) -> Text:
     """What the optimization saved, as far as PTEs were inspected, and what it did not."""
-    said = [_saved(snapshot)] if snapshot.effort.inspects else []
+    said = [saved(snapshot, snapshot.totals)] if snapshot.effort.inspects else []
     return Text(" ".join([*said, _remaining(snapshot)]))
 
 
@@ -40,6 +40,11 @@ def notes(snapshot: Snapshot) -> list[Text]:
         lines.append(
             f"{health.map_full:,} events found no room for their VMA: they are counted in the"
             " totals, not in a mapping. More room: --max-vmas."
+        )
+    if health.stacks_full:
+        lines.append(
+            f"{health.stacks_full:,} calls or mappings of code found no room: call sites are"
+            " incomplete. More room: --max-vmas."
         )
     if health.missed_runs:
         lines.append(
@@ -59,19 +64,19 @@ def duration(seconds: float) -> str:
     return f"{rounded / 1e-9:.3g} ns"
 
 
-def _saved(snapshot: Snapshot) -> str:
-    counts = snapshot.totals
+def saved(snapshot: Snapshot, counts: Counts) -> str:
+    """What *counts*, all or a part of the snapshot's, say that was saved."""
     made = sum(counts.made_writable)
-    of_inspected = f" of the {counts.inspected:,} inspected" if _omitted(snapshot)["limit"] else ""
+    of_inspected = f" of the {counts.inspected:,} inspected" if _omitted(counts)["limit"] else ""
     if not made:
         return f"No PTE{of_inspected} was made writable by a protection change."
     who = "Protection changes" if snapshot.kernel.optimization is False else "The optimization"
     said = f"{who} made {several(made, 'PTE')}{of_inspected} writable at once"
-    cost, saved = snapshot.reuse_cost, snapshot.seconds_saved(counts)
-    if cost is None or saved is None:
+    cost, seconds = snapshot.reuse_cost, snapshot.seconds_saved(counts)
+    if cost is None or seconds is None:
         return f"{said}."
     return (
-        f"{said}; at {duration(cost.nanoseconds / 1e9)} a fault that is at most {duration(saved)}"
+        f"{said}; at {duration(cost.nanoseconds / 1e9)} a fault that is at most {duration(seconds)}"
         f" saved (an estimate, from {cost.source})."
     )
 
@@ -96,12 +101,12 @@ def _why(snapshot: Snapshot) -> str:
     return ", ".join(f"{reason} ({several(number, 'PTE')})" for number, reason in left)
 
 
-def _omitted(snapshot: Snapshot) -> dict[str, int]:
-    return dict(zip(OMISSIONS, snapshot.totals.not_inspected, strict=True))
+def _omitted(counts: Counts) -> dict[str, int]:
+    return dict(zip(OMISSIONS, counts.not_inspected, strict=True))
 
 
 def _not_looked_at(snapshot: Snapshot) -> list[str]:
-    omitted = _omitted(snapshot)
+    omitted = _omitted(snapshot.totals)
     lines = []
     if not snapshot.effort.inspects:
         lines.append("PTEs made writable and left read-only are not known (--inspect none).")

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,15 +213,25 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"Booting {' and '.join(kernels)}; they serve in a minute or two.", flush=True)
-    with suppress(KeyboardInterrupt), running(kernels) as fleet:
+    try:
+        _show(kernels)
+    except KeyboardInterrupt:
+        print("\nAll of it has ended.")
+    except FleetError as error:
+        sys.exit(f"{error}\nAll of it has ended.")
+
+
+def _show(kernels: Sequence[str]) -> None:
+    """Until Ctrl-C, or until a guest ends."""
+    with running(kernels) as fleet:
         for machine in fleet.machines:
             print(f"  {machine.kernel:12} http://{machine.instance}/")
         print(f"  {'Prometheus':12} {fleet.prometheus.url}/")
         print("  Try there: release:pte_trace_write_faults:rate5m")
         print("Grafana: add that Prometheus, then import dashboards/*.json. Ctrl-C ends it all.")
         sys.stdout.flush()
-        signal.pause()
-    print("\nAll of it has ended.")
+        while all(machine.counted() for machine in fleet.machines):
+            time.sleep(1)
 
 
 if __name__ == "__main__":

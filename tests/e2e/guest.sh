@@ -5,7 +5,8 @@ cd "$1"
 workloads=$2
 
 # What one run of the workload is, counted by `run`: from its fork on, as `serve` sees it.
-pte-trace run --format json -o run.json -- sh -c '"$0" 101; :' "$workloads/toggle" >toggle.json
+workload='"$0" 101; "$0" 101 shared; :'
+pte-trace run --format json -o run.json -- sh -c "$workload" "$workloads/toggle" >toggle.json
 
 # Their time is shown where the kernel measures it.
 echo 1 >/proc/sys/kernel/bpf_stats_enabled
@@ -16,7 +17,7 @@ until grep -q Listening serve.log; do
 	sleep 1
 done
 for run in 1 2 3; do
-	"$workloads/toggle" 101 >toggle.json
+	sh -c "$workload" "$workloads/toggle" >toggle.json
 done
 touch counted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import subprocess
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def test_the_unit_starts_serve_and_waits_for_it() -> None:
     unit.read(DEPLOY / "systemd" / "pte-trace.service")
     assert unit["Service"]["Type"] == "notify"
     assert unit["Service"]["ExecStart"].endswith("pte-trace serve")
+
+
+def test_the_unit_is_as_exposed_as_we_say() -> None:
+    figure = re.search(r"an exposure of ([\d.]+) ", (DEPLOY / "README.md").read_text())
+    assert figure
+    done = subprocess.run(
+        [
+            *("systemd-analyze", "security", "--offline=yes"),
+            f"--threshold={round(10 * float(figure[1]))}",
+            str(DEPLOY / "systemd" / "pte-trace.service"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"for pte-trace.service: {figure[1]} " in done.stdout
 
 
 def test_the_daemonset_asks_the_pages_there_are() -> None:

@@ -84,3 +84,18 @@ def test_a_reader_that_is_gone_ends_it_silently() -> None:
 def test_closed_streams_are_no_reason_to_fail() -> None:
     command = f"exec {sys.executable} -m pte_trace lab list <&- >&- 2>&-"
     assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "is about one process"),
+        (["-p", "1", "-p", "2"], "is about one process"),
+        (["-p", "1", "--", "ls"], "is about one process"),
+        (["-d", "1", "--", "ls"], "up to its end"),
+    ],
+)
+def test_explain_is_about_one_process_or_a_command(arguments: list[str], said: str) -> None:
+    done = pte_trace("explain", *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr

@@ -231,6 +231,7 @@ def test_the_text_says_what_is_compared(tmp_path: Path) -> None:
     text = console.export_text()
 
     assert "A: a. Recorded 2026-03-01" in text
+    assert "The optimization made 60 PTEs writable at once" in text.replace("\n", " ")
     assert "8 (7 to 9)" in text
     assert "beyond the noise" in text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pte_trace.commands.top import top
 from pte_trace.effort import Effort
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.replay import Replay
@@ -81,6 +83,17 @@ def test_standard_output_can_be_named(path: Path) -> None:
     plain = pte_trace("report", path, "--format", "json")
 
     assert pte_trace("report", path, "--format", "json", "-o", "/dev/stdout").stdout == plain.stdout
+
+
+def test_named_standard_output_keeps_what_others_wrote_to_it(path: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pte_trace report {path} --format csv -o /dev/stdout"
+    with (tmp_path / "log").open("w") as log:
+        subprocess.run(["sh", "-c", f"echo before; {command}; echo after"], stdout=log, check=True)
+
+    before, heads, row, after = (tmp_path / "log").read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert heads.startswith("pid,")
+    assert row.startswith("7,")
 
 
 def test_what_was_left_behind_is_reported_and_said(tmp_path: Path) -> None:
@@ -181,6 +194,15 @@ def test_a_replay_shows_each_interval_and_ends(path: Path) -> None:
     assert done.returncode == 0, done.stderr
     documents = [json.loads(line) for line in done.stdout.splitlines()]
     assert documents == [document.document(snapshot(SEEN, duration_s=1.0))] * 3
+
+
+def test_a_replay_is_as_fast_as_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    arguments = ["--replay", str(path), "--speed", "4", "--format", "csv", "-o", os.devnull]
+
+    top.main(arguments, standalone_mode=False)
+    assert pauses == [0.25] * 3
 
 
 def test_a_replay_adds_up(path: Path) -> None:

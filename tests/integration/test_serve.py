@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +30,10 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from pte_trace.cli import cli
+from pte_trace.exporter.rights import NOBODY
 
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+CAP_BPF, CAP_DAC_READ_SEARCH = 1 << 39, 1 << 2
 PASSWORD = "correct horse"
 PATIENCE_S = 30
 
@@ -107,9 +111,14 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 def serve() -> Iterator[Serve]:
     running: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: object, address: str = "127.0.0.1:0", **environ: str) -> Served:
+    def start(
+        *arguments: object,
+        address: str = "127.0.0.1:0",
+        before: tuple[str, ...] = (),
+        **environ: str,
+    ) -> Served:
         listen = ["--listen", address] if address else []
-        command = [sys.executable, "-m", "tests.simulated", "serve", *listen]
+        command = [*before, sys.executable, "-m", "tests.simulated", "serve", *listen]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
             stderr=subprocess.PIPE,
@@ -204,24 +213,90 @@ def test_other_pages_and_methods(serve: Serve) -> None:
         assert (answer.status, answer.read()) == (200, b"")
 
 
+def is_healthy(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
+        return client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A directory where anybody may do anything, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o777)
+        yield directory
+
+
 def test_ipv6_and_unix_sockets(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "s"
     served = serve("--listen", f"unix:{path}", address="[::1]:0")
     assert served.status() == 200
     served.heard(f"Listening on unix:{path}")
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
-        client.sendall(b"GET /-/healthy HTTP/1.0\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 200")
+    assert is_healthy(path)
     served.process.terminate()
-    served.process.wait(PATIENCE_S)
+    assert served.process.wait(PATIENCE_S) == 0
+    again = serve(address=f"unix:{path}")
+    assert again.heard(f"Listening on unix:{path}")
+
+
+def test_a_unix_socket_is_removed_where_that_is_allowed(serve: Serve, everybodys: Path) -> None:
+    path = everybodys / "s"
+    served = serve(address=f"unix:{path}")
+    served.heard("Listening")
+    assert is_healthy(path)
+    served.process.terminate()
+    assert served.process.wait(PATIENCE_S) == 0
     assert not path.exists()
 
 
-def test_a_service_manager_hands_over_a_socket_and_is_told(serve: Serve, tmp_path: Path) -> None:
+def threads(served: Served) -> list[dict[str, str]]:
+    """/proc/PID/status of each thread."""
+    found = []
+    for path in Path(f"/proc/{served.process.pid}/task").glob("*/status"):
+        lines = path.read_text().splitlines()
+        found.append(
+            {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+        )
+    return found
+
+
+@pytest.mark.parametrize("config", [False, True])
+def test_it_gives_up_its_rights(serve: Serve, tmp_path: Path, config: bool) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(users())
+    served = serve(*(("--web-config", path) if config else ()))
+    assert served.status(Authorization=basic("ann", PASSWORD)) == 200
+    had = int(Path("/proc/self/status").read_text().split("CapEff:")[1].split()[0], 16)
+    kept = had & (CAP_BPF | CAP_DAC_READ_SEARCH if config else CAP_BPF)
+    user = os.geteuid() or NOBODY
+    assert len(threads(served)) > 1
+    for thread in threads(served):
+        assert set(thread["Uid"].split()) == {str(user)}
+        assert [int(thread[name], 16) for name in CAPABILITIES] == [0, kept, kept, 0]
+        assert thread["NoNewPrivs"] == "1"
+        if not os.geteuid():
+            assert set(thread["Gid"].split()) == {str(NOBODY)}
+            assert thread["Groups"] == ""
+            assert int(thread["CapBnd"], 16) == 0
+
+
+def test_root_that_may_not_give_up_its_rights_does_not_serve(serve: Serve) -> None:
+    if os.geteuid():
+        pytest.skip("only root can show it")
+    served = serve(before=("setpriv", "--bounding-set=-setuid", "--inh-caps=-setuid"))
+    _, errors = served.process.communicate(timeout=PATIENCE_S)
+    assert served.process.returncode == 3
+    assert "Root's rights cannot be given up: operation not permitted." in errors
+
+
+def test_a_service_manager_hands_over_a_socket_and_is_told(serve: Serve, everybodys: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    manager.bind(str(tmp_path / "notify"))
+    path = everybodys / "notify"
+    manager.bind(str(path))
+    path.chmod(0o777)
     manager.settimeout(PATIENCE_S)
     with listener, manager:
         process = subprocess.Popen(
@@ -230,7 +305,7 @@ def test_a_service_manager_hands_over_a_socket_and_is_told(serve: Serve, tmp_pat
                 *("-m", "tests.simulated", "serve"),
             ],
             pass_fds=[listener.fileno()],
-            env={**os.environ, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(tmp_path / "notify")},
+            env={**os.environ, "LISTEN_FDS": "1", "NOTIFY_SOCKET": str(path)},
             stderr=subprocess.PIPE,
             text=True,
         )

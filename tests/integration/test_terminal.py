@@ -6,10 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from pte_trace.snapshot import SORT_FIELDS
+from tests.builders import record, snapshot
+from tests.recordings import interval, recorded
 from tests.terminal import Terminal
 
 # An hour's interval but for the first: what is shown then is shown because of a key or a signal.
@@ -90,6 +93,18 @@ def test_stopped_it_gives_the_terminal_back_and_goes_on_where_it_was() -> None:
         terminal.press("q")
         assert terminal.ended() == 0
         assert terminal.as_before()
+
+
+def test_a_recording_is_shown_to_its_end(tmp_path: Path) -> None:
+    seen = [snapshot(record(pid=number, comm=f"job-{number}")) for number in (1, 2)]
+    path = recorded(tmp_path / "r.parquet", map(interval, seen, (1, 2)))
+    replay = ("-m", "pte_trace", "top", "--replay", str(path), "--speed", "10")
+    with Terminal([sys.executable, *replay], 150) as terminal:
+        assert terminal.ended() == 0
+        assert terminal.as_before()
+        shown = " ".join(terminal.shown())
+        assert "job-1" in shown
+        assert "job-2" in shown
 
 
 def test_a_new_size_is_filled_at_once_without_junk() -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from pte_trace.cli import _Commands, cli
 from pte_trace.commands.compare import compare
 from pte_trace.commands.doctor import doctor
+from pte_trace.commands.explain import explain
 from pte_trace.commands.record import record
 from pte_trace.commands.report import report
 from pte_trace.commands.run import run
@@ -23,6 +24,7 @@ from tests.builders import snapshot
 COMMANDS = {
     "top": top,
     "run": run,
+    "explain": explain,
     "record": record,
     "report": report,
     "compare": compare,
@@ -139,6 +141,11 @@ def test_pids_may_be_repeated() -> None:
     assert top.make_context("top", ["-p", "1", "-p", "2"]).params["pids"] == (1, 2)
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_a_duration_must_be_a_time_to_wait(seconds: str) -> None:
+    assert "-d" in refused(explain, "-d", seconds)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_tells_every_option(command: str) -> None:
     text = help_of(command)
@@ -170,6 +177,8 @@ def test_the_short_option_helps_too() -> None:
 
 
 def test_notes_advise_options_that_exist() -> None:
-    said = " ".join(note.plain for note in sentences.notes(snapshot(health=Health(1, 1))))
+    said = " ".join(
+        note.plain for note in sentences.notes(snapshot(health=Health(1, 1, stacks_full=1)))
+    )
     known = {option for parameter in top.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", said)) <= known

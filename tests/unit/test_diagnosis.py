@@ -83,6 +83,15 @@ def test_a_hook_that_is_done_without_has_its_line() -> None:
     assert "shown as one row" in shown
 
 
+def test_the_capabilities_needed_are_told_with_their_reasons() -> None:
+    facts = host(tables_are_locked_memory=True)
+    shown = page(facts).splitlines()
+    lines = [line.strip().split(maxsplit=1) for line in shown if line.startswith("CAP_")]
+    made = diagnosis.document(facts, plan.make(facts))["capabilities"]
+    assert dict(lines) == made
+    assert set(made) == {"CAP_BPF", "CAP_PERFMON", "CAP_SYS_RESOURCE"}
+
+
 def test_a_host_that_is_refused_has_facts_and_no_hooks() -> None:
     shown = page(host(machine="aarch64"))
     assert shown.startswith("This host cannot be traced as things are.")

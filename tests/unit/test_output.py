@@ -6,12 +6,13 @@ import os
 import threading
 from pathlib import Path
 from typing import NoReturn
+from unittest.mock import MagicMock
 
 import pytest
 
 from pte_trace.cli import cli
-from pte_trace.commands import options
-from pte_trace.errors import HostError
+from pte_trace.commands import options, record
+from pte_trace.errors import CommandError, HostError
 
 COMMANDS = pytest.mark.parametrize(
     "arguments",
@@ -93,3 +94,15 @@ def test_a_pipe_takes_the_output() -> None:
     reader.join()
     assert read == ["said\n"]
     assert Path("pipe").is_fifo()
+
+
+def test_a_command_that_is_not_found_leaves_the_recording_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(options.Request, "session", MagicMock())
+    monkeypatch.setattr(record, "_metadata", MagicMock())
+    path = Path("r.parquet")
+    path.write_text("a day's work")
+    with pytest.raises(CommandError):
+        cli.main(["record", "-o", str(path), "--", "./no-such-program"], standalone_mode=False)
+    assert path.read_text() == "a day's work"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
-from pte_trace.plan import ARGUMENTS, HOOKS, How, degraded, make
+from pte_trace.plan import ARGUMENTS, HOOKS, How, capabilities, degraded, make
 from tests.builders import PARAMETERS, host, host_whose, host_without
 
 ROOT = frozenset(CAPABILITIES)
@@ -188,10 +189,17 @@ def unattachable(**changes: object) -> HostFacts:
         (unattachable(capabilities=NOBODY), "sudo pte-trace"),
         (unattachable(capabilities=frozenset({"CAP_BPF"})), "sudo pte-trace"),
         (unattachable(capabilities=frozenset({"CAP_PERFMON"})), "pte-trace doctor"),
+        (
+            unattachable(capabilities=frozenset({"CAP_PERFMON"}), perf_event_paranoid=3),
+            "kernel.perf_event_paranoid=2",
+        ),
         (unattachable(capabilities=None), "pte-trace doctor"),
         (unattachable(), "pte-trace doctor"),
     ],
-    ids=["no kprobes", "no capabilities", "CAP_BPF", "CAP_PERFMON", "unknown", "root"],
+    ids=[
+        *("no kprobes", "no capabilities", "CAP_BPF", "CAP_PERFMON", "perf is root's"),
+        *("unknown", "root"),
+    ],
 )
 def test_where_nothing_can_be_attached_the_likeliest_cure_is_told(
     facts: HostFacts, mend: str
@@ -409,3 +417,24 @@ def test_every_host_is_refused_or_has_all_required_hooks(
 
 def test_facts_of_which_nothing_is_known_are_refused() -> None:
     assert make(HostFacts()).refusal is not None
+
+
+def needed(facts: HostFacts) -> set[str]:
+    return set(capabilities(facts, make(facts).attachments))
+
+
+def test_tracing_needs_no_root_but_two_capabilities() -> None:
+    assert needed(host()) == {"CAP_BPF", "CAP_PERFMON"}
+    assert needed(host(perf_event_paranoid=None, tables_are_locked_memory=None)) == needed(host())
+
+
+def test_kprobes_need_more_where_perf_events_are_roots() -> None:
+    assert needed(host(perf_event_paranoid=3)) == needed(host())
+    kprobe = replace(host_whose("do_wp_page", fentry=False), perf_event_paranoid=3)
+    assert needed(kprobe) == needed(host()) | {"CAP_SYS_ADMIN"}
+    assert needed(replace(kprobe, perf_event_paranoid=2)) == needed(host())
+
+
+def test_tables_need_more_where_they_are_locked_memory() -> None:
+    locked = host(tables_are_locked_memory=True)
+    assert needed(locked) == needed(host()) | {"CAP_SYS_RESOURCE"}

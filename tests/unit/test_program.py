@@ -182,6 +182,8 @@ def test_how_far_to_look_is_told() -> None:
     assert definitions()["INSPECT"] == definitions()["COSTS"] == "1"
     capped = definitions(effort=Effort(inspect=7, costs=100))
     assert (capped["INSPECT"], capped["MAX_TABLES"], capped["COSTS"]) == ("1", "7ULL", "100")
+    assert definitions()["STACKS"] == "0"
+    assert definitions(effort=Effort(stacks=True))["STACKS"] == "1"
     nothing = definitions(effort=Effort(inspect=0, costs=0))
     assert (nothing["INSPECT"], nothing["COSTS"]) == ("0", "0")
 

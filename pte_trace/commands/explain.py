@@ -1,0 +1,109 @@
+"""`pte-trace explain`: the story of one process, mapping by mapping."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import replace
+from typing import IO
+
+import click
+
+from pte_trace import explanation
+from pte_trace.commands import child, options
+from pte_trace.errors import UsageError
+from pte_trace.session import Session
+from pte_trace.views import explained, text
+
+_READING_S = 1.0
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "-d",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=options.seconds,
+    metavar="SECONDS",
+    help="With -p: end after so long.",
+)
+@click.option(
+    "--stacks", is_flag=True, help="Show from where in the program protection is changed."
+)
+@options.tracing(formats=("text", "json"), one_process=True)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def explain(
+    request: options.Request,
+    duration: float | None,
+    stacks: bool,
+    command: tuple[str, ...],
+) -> None:
+    """Explain the write faults of one process, or of COMMAND and its children.
+
+    For each mapping: what changed its protection, what was saved, what still faults and what would
+    have to differ, each with the counts by which it is known, and with what these cannot tell.
+    With -p until the process ends, Ctrl-C or SECONDS are over; COMMAND from its first instruction
+    to its end. Text goes to standard output, with COMMAND to standard error; JSON is the
+    document of `pte-trace run` with an "explanations" list. The exit status is COMMAND's own.
+
+    With --stacks each protection change has the calls that led to it, the innermost first: the
+    function that called the kernel, the one that called it, and from there on what frame pointers
+    lead to. Code compiled without them, as much of a distribution is, ends the stack or hides a
+    caller; the first two are right where the C library's mprotect() called the kernel, of
+    userfaultfd's calls only the first. Inlined functions have the name of the one they are in.
+    Names come from the files' symbol tables, and from /usr/lib/debug where there are separate
+    ones; code in no file is [jit], addresses that are not known to be code are [unknown].
+
+    \b
+    Examples:
+      sudo pte-trace explain -- ./program
+      sudo pte-trace explain --stacks -p 1234 -d 10
+      sudo pte-trace explain --format json -o why.json -- ./program
+    """
+    filters = request.filters
+    if len(filters.pids) + bool(command) != 1:
+        raise UsageError(
+            "`explain` is about one process.", "Give one -p PID, or a command after --."
+        )
+    if command and duration is not None:
+        raise UsageError("A command is explained up to its end.", "Leave out -d.")
+    request = replace(
+        request,
+        filters=replace(filters, children=bool(command)),
+        effort=replace(request.effort, stacks=stacks),
+    )
+    default = sys.stderr if command and request.style == "text" else sys.stdout
+    status = 0
+    with request.output(default) as stream, request.session() as session:
+        session.start()
+        if command:
+            started = child.start(command, session)
+            with child.signals_reach(started):
+                status = child.status(started.wait())
+            session.read()
+        else:
+            _until_ended(session, duration)
+        _write(session, request.style, stream)
+    click.get_current_context().exit(status)
+
+
+def _until_ended(session: Session, duration: float | None) -> None:
+    """Read until a signal comes, the process ends or so many seconds are over."""
+    with child.signals_end() as stopped:
+        due = math.inf if duration is None else time.monotonic() + duration
+        ended = False
+        while not ended:
+            stopped.wait(max(0.0, min(_READING_S, due - time.monotonic())))
+            ended = stopped.is_set() or session.processes_ended() or time.monotonic() >= due
+            session.read()
+
+
+def _write(session: Session, style: str, stream: IO[str]) -> None:
+    total, behavior = session.total(), session.facts.behavior
+    found = explanation.explain(total, behavior)
+    if style == "json":
+        explained.write_json(total, behavior, found, stream)
+    else:
+        text.console(stream).print(explained.report(total, found))
+    stream.flush()

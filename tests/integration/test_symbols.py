@@ -1,0 +1,106 @@
+"""Names of functions from real files, beside what nm says of them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pte_trace.symbols import function_at
+
+SOURCE = """
+static int inner(int value) { return value * 3 + 1; }
+int weighty(int value) { return inner(value) / 7; }
+int weighty_too(int value) __attribute__((alias("weighty")));
+int __weighty(int value) __attribute__((alias("weighty")));
+int method(int value) __asm__("_ZN5store4sizeEi");
+int method(int value) { return value - 5; }
+int broken(int value) __asm__("_Zbroken");
+int broken(int value) { return value - 6; }
+int data = 5;
+"""
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("symbols") / "library.so"
+    command = ["gcc", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-xc", "-", "-o", str(made)]
+    subprocess.run(command, input=SOURCE, text=True, check=True)
+    return made
+
+
+def symbols(path: Path) -> Mapping[str, tuple[int, int]]:
+    """Address and size of the functions, by nm."""
+    lines = subprocess.run(
+        ["nm", "-S", path], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    fields = [line.split() for line in lines]
+    return {each[3]: (int(each[0], 16), int(each[1], 16)) for each in fields if len(each) == 4}
+
+
+def named(path: Path, address: int) -> tuple[str | None, int | None]:
+    """These libraries' code is at the same place in the file and in memory."""
+    return function_at(str(path), path.stat().st_ino, address)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("inner", "inner"),
+        ("weighty", "weighty"),
+        ("_ZN5store4sizeEi", "store::size(int)"),
+        ("_Zbroken", "_Zbroken"),
+    ],
+)
+def test_functions_have_their_names_from_end_to_end(library: Path, symbol: str, name: str) -> None:
+    start, size = symbols(library)[symbol]
+    assert named(library, start) == (f"{name}+0x1", start + 1)
+    assert named(library, start + size - 1) == (f"{name}+{size:#x}", start + size)
+    assert name not in str(named(library, start + size)[0])
+
+
+def test_what_is_no_function_has_no_name(library: Path) -> None:
+    (start, _) = symbols(library)["data"]
+    assert named(library, start)[0] is None
+
+
+def test_a_stripped_file_has_the_names_it_exports(library: Path, tmp_path: Path) -> None:
+    stripped = tmp_path / "stripped.so"
+    subprocess.run(["strip", "-o", stripped, library], check=True)
+    addresses = symbols(library)
+    assert named(stripped, addresses["weighty"][0])[0] == "weighty+0x1"
+    assert named(stripped, addresses["inner"][0]) == (None, addresses["inner"][0] + 1)
+
+
+def test_a_files_symbols_may_be_kept_apart(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pte_trace.symbols._SEPARATE", tmp_path)
+    notes = subprocess.run(
+        ["readelf", "-n", library], capture_output=True, text=True, check=True
+    ).stdout
+    build_id = notes.split("Build ID:")[1].split()[0]
+    (tmp_path / build_id[:2]).mkdir()
+    debug = tmp_path / build_id[:2] / f"{build_id[2:]}.debug"
+    subprocess.run(["objcopy", "--only-keep-debug", library, debug], check=True)
+    stripped = tmp_path / "stripped.so"
+    subprocess.run(["strip", "-o", stripped, library], check=True)
+    assert named(stripped, symbols(library)["inner"][0])[0] == "inner+0x1"
+
+
+def test_another_file_in_its_place_is_not_believed(library: Path) -> None:
+    assert function_at(str(library), library.stat().st_ino + 1, PAGE) == (None, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\x02" * 60])
+def test_what_is_no_program_has_no_symbols(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert named(path, 0) == (None, None)
+
+
+def test_a_file_that_is_gone_has_no_symbols(tmp_path: Path) -> None:
+    assert function_at(str(tmp_path / "gone"), 1, 0) == (None, None)

@@ -1,0 +1,173 @@
+"""`explain` on a real kernel: what it finds, and from where in the program it says that came."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pte_trace import behavior
+from tests.kernel.conftest import WORKLOADS, Finished
+
+Command = Callable[..., Finished]
+
+PLACE = "0x600000000000"
+PAGES = 23
+TOGGLER = f"""
+import ctypes, mmap, time
+protect = ctypes.CDLL(None).mprotect
+protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+size = {PAGES} * 4096
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+while True:
+    memory[:] = b"x" * size
+    protect(address, size, 1)
+    protect(address, size, 3)
+    time.sleep(0.1)
+"""
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The story of three workloads that are gone when it is told."""
+    path = tmp_path_factory.mktemp("explain") / "why.json"
+    script = "; ".join(
+        f"{WORKLOADS}/{each} {PAGES}" for each in ("toggle", "fork_child", "uffd_wp")
+    )
+    command = ["explain", "--stacks", "--format", "json", "-o", path, "--", "sh", "-c"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pte_trace", *map(str, command), f"{script}; exit 7"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def story(document: dict[str, Any], comm: str) -> dict[str, Any]:
+    """Of the mapping that the workload is about."""
+    pids = {row["pid"]: row["comm"] for row in document["processes"]}
+    (found,) = (
+        each
+        for each in document["explanations"]
+        if each["start"] == PLACE and pids[each["pid"]] == comm and each["findings"]
+    )
+    return dict(found)
+
+
+def findings(document: dict[str, Any], comm: str) -> dict[str, dict[str, Any]]:
+    found = story(document, comm)["findings"]
+    return {each["finding"]: each["evidence"] for each in found}
+
+
+def calls(document: dict[str, Any], comm: str) -> list[tuple[str, int, list[str]]]:
+    """Cause, number and functions of the calls, without the offsets in the functions."""
+    return sorted(
+        (
+            site["cause"],
+            site["calls"],
+            [str(frame["function"]).split("+")[0] for frame in site["frames"]],
+        )
+        for site in story(document, comm)["call_sites"]
+    )
+
+
+def test_what_the_optimization_did_is_told(document: dict[str, Any], optimized: bool) -> None:
+    found = findings(document, "toggle")
+    if optimized:
+        assert set(found) == {"saved", "first_touch"}
+        assert found["saved"]["ptes_made_writable"] == PAGES
+        assert found["saved"]["write_faults.wp_reuse"] == 0
+    else:
+        assert set(found) == {"no_optimization", "first_touch"}
+        assert found["no_optimization"]["write_faults.wp_reuse"] == PAGES
+    assert found["first_touch"]["write_faults.other"] == PAGES
+
+
+def test_a_living_child_is_told(document: dict[str, Any], optimized: bool) -> None:
+    found = findings(document, "fork_child")
+    assert set(found) == {"fork", "first_touch"}
+    assert found["fork"]["write_faults.wp_copy"] == PAGES
+    assert found["fork"]["ptes_left_readonly.shared"] == (PAGES if optimized else 0)
+    assert found["fork"]["children_traced"] == 1
+
+
+def test_userfaultfd_is_told(document: dict[str, Any]) -> None:
+    found = findings(document, "uffd_wp")
+    assert found["uffd_wp"]["write_faults.wp_uffd"] == PAGES
+    assert found["uffd_wp"]["protection_changes.uffd_wp"] == 1
+
+
+def test_the_kernel_is_told_as_it_was_found(document: dict[str, Any], optimized: bool) -> None:
+    seen = behavior.observe()
+    assert document["behavior"] == {
+        "optimization": optimized,
+        "clean_pages": seen.clean_pages,
+        "soft_dirty": seen.soft_dirty,
+    }
+    assert document["stacks"] == {"lost": 0}
+
+
+@pytest.mark.parametrize("comm", ["toggle", "fork_child"])
+def test_the_callers_of_mprotect_are_named(document: dict[str, Any], comm: str) -> None:
+    """Both calls are made by main(), into which protect() was inlined."""
+    found = calls(document, comm)
+    assert [(cause, number) for cause, number, _ in found] == [("mprotect", 1)] * 2
+    for _, _, functions in found:
+        assert functions[:2] == ["mprotect", "main"]
+    files = [frame["file"] for frame in story(document, comm)["call_sites"][0]["frames"]]
+    assert Path(files[0]).name.startswith("libc")
+    assert files[1] == str((WORKLOADS / comm).resolve())
+
+
+def test_the_callers_of_userfaultfd_are_named(document: dict[str, Any]) -> None:
+    """One call protects all; the monitor lifts it page by page."""
+    (armed,) = (each for each in calls(document, "uffd_wp") if each[0] == "uffd_wp")
+    lifted = [each for each in calls(document, "uffd_wp") if each[0] == "uffd_unprotect"]
+    assert armed[1] == 1
+    assert armed[2][0] == "ioctl"
+    assert sum(number for _, number, _ in lifted) == PAGES
+    assert {functions[0] for _, _, functions in lifted} == {"ioctl"}
+
+
+def test_every_call_is_counted(document: dict[str, Any]) -> None:
+    """But those of execve(), which another image made."""
+    for vma, told in zip(
+        sorted(document["vmas"], key=lambda each: (each["pid"], each["start"])),
+        sorted(document["explanations"], key=lambda each: (each["pid"], each["start"])),
+        strict=True,
+    ):
+        if vma["kind"] == "file":
+            changes = sum(vma["protection_changes"].values())
+            assert sum(site["calls"] for site in told["call_sites"]) == changes, vma["name"]
+
+
+@pytest.mark.once
+def test_through_kprobes_the_callers_are_the_same(pte_trace: Command, tmp_path: Path) -> None:
+    path = tmp_path / "why.json"
+    options = ["--stacks", "--attach", "kprobe", "--format", "json", "-o", path]
+    done = pte_trace("explain", *options, "--", WORKLOADS / "toggle", PAGES)
+    assert done.status == 0, done.stderr
+    found = calls(json.loads(path.read_text()), "toggle")
+    assert [functions[:2] for _, _, functions in found] == [["mprotect", "main"]] * 2
+
+
+@pytest.mark.once
+def test_a_process_that_runs_already_is_explained(pte_trace: Command) -> None:
+    with subprocess.Popen([sys.executable, "-c", TOGGLER]) as process:
+        done = pte_trace("explain", "--stacks", "-p", process.pid, "-d", 2)
+        process.kill()
+    assert done.status == 0, done.stderr
+    assert f"Process {process.pid}, " in done.stdout
+    assert " × mprotect+0x" in done.stdout
+    assert " (libffi.so" in done.stdout
+    assert "The optimization made" in done.stdout

@@ -1,0 +1,87 @@
+"""Without root: the capabilities that the doctor lists are enough, and `serve` keeps one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pte_trace.exporter.rights import NOBODY
+from tests.kernel.conftest import WORKLOADS, Finished
+
+PAGES = 23
+CAP_BPF = 1 << 39
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """A directory of the user nobody."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, NOBODY, NOBODY)
+        yield Path(directory)
+
+
+def as_nobody(capabilities: list[str]) -> list[str]:
+    """What to put before a command so that it has these rights alone."""
+    names = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in capabilities)])
+    sets = (f"--{each}={names}" for each in ("inh-caps", "ambient-caps", "bounding-set"))
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *sets]
+
+
+def counted(metrics: str, name: str, **labels: str) -> float:
+    """The sum of all series of *name* that have *labels*."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def get(path: Path, page: str) -> str:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(f"GET {page} HTTP/1.0\r\n\r\n".encode())
+        with client.makefile("r", newline="\r\n") as answer:
+            return answer.read().partition("\r\n\r\n")[2]
+
+
+def test_serve_needs_no_root(
+    pte_trace: Callable[..., Finished], nobodys: Path, optimized: bool
+) -> None:
+    needed = json.loads(pte_trace("doctor", "--json").stdout)["capabilities"]
+    path = nobodys / "socket"
+    serve = subprocess.Popen(
+        [
+            *(*as_nobody(list(needed)), sys.executable, "-m", "pte_trace"),
+            *("serve", "--listen", f"unix:{path}"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serve.stderr is not None
+        assert serve.stderr.readline() == f"pte-trace: Listening on unix:{path}\n"
+        subprocess.run([WORKLOADS / "toggle", str(PAGES)], check=True)
+        metrics = get(path, "/metrics")
+        status = Path(f"/proc/{serve.pid}/status").read_text()
+        serve.terminate()
+        _, said = serve.communicate(timeout=60)
+    finally:
+        serve.kill()
+
+    reused = counted(metrics, "pte_trace_write_faults_total", comm="toggle", outcome="wp_reuse")
+    made = counted(metrics, "pte_trace_ptes_made_writable_total", comm="toggle")
+    assert (reused >= PAGES, made >= PAGES) == (not optimized, optimized)
+    assert f"CapPrm:\t{CAP_BPF:016x}\nCapEff:\t{CAP_BPF:016x}\n" in status
+    assert "NoNewPrivs:\t1\n" in status
+    assert (serve.returncode, said) == (0, "")
+    assert not path.exists()

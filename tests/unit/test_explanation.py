@@ -1,0 +1,282 @@
+"""What is found of a mapping: each finding from the counts that show it, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pte_trace.behavior import Behavior
+from pte_trace.effort import EVERYTHING, Effort
+from pte_trace.explanation import Explanation, Value, explain
+from tests.builders import counts, record, snapshot
+
+TODAY = Behavior(optimization=True, clean_pages=True, soft_dirty=True)
+LINUX_6_1 = replace(TODAY, clean_pages=False)
+LINUX_5_10 = Behavior(optimization=False, clean_pages=False, soft_dirty=True)
+TOGGLED = {"mprotect": 2}
+RELRO = counts({"mprotect": 1}, {"mprotect": 3})
+NO_INSPECTION = Effort(inspect=0)
+
+
+def explained(
+    of: Any, behavior: Behavior = TODAY, effort: Effort = EVERYTHING, **row: Any
+) -> Explanation:
+    """The explanation of one mapping with the counts *of*."""
+    shown = snapshot(record(counts=of, **row), effort=effort)
+    (found,) = explain(shown, behavior)
+    return found
+
+
+def evidence(kind: str, of: Any, behavior: Behavior = TODAY, **row: Any) -> dict[str, Value]:
+    """The evidence of the one finding of that kind."""
+    (found,) = (each for each in explained(of, behavior, **row).findings if each.kind == kind)
+    return dict(found.evidence)
+
+
+def toggled(faults: dict[str, int] | None = None, **inspected: Any) -> Any:
+    """A mapping of 10 pages made read-only and writable again."""
+    return counts(TOGGLED, {"mprotect": 20}, faults, **inspected)
+
+
+CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
+    ("first touch only", counts(faults={"other": 9}), TODAY, {}, ("first_touch",)),
+    ("all saved", toggled(writable={"mprotect": 10}), TODAY, {}, ("saved",)),
+    ("an old kernel", toggled({"wp_reuse": 10}), LINUX_5_10, {}, ("no_optimization",)),
+    ("an old kernel, not rewritten", toggled(), LINUX_5_10, {}, ()),
+    ("an old kernel, no change", counts(faults={"wp_reuse": 3}), LINUX_5_10, {}, ("no_change",)),
+    (
+        "made read-only after a fault, an old kernel",
+        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 2, "wp_copy": 1}),
+        LINUX_5_10,
+        {"perms": "r--p"},
+        ("no_change",),
+    ),
+    (
+        "made writable once, an old kernel",
+        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 3}),
+        LINUX_5_10,
+        {"perms": "rw-p"},
+        ("no_optimization",),
+    ),
+    (
+        "copied, an old kernel",
+        toggled({"wp_copy": 10, "other": 10}),
+        LINUX_5_10,
+        {},
+        ("not_exclusive", "first_touch"),
+    ),
+    (
+        "made read-only after a fault",
+        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 2, "wp_copy": 1}),
+        TODAY,
+        {},
+        ("not_asked", "no_change"),
+    ),
+    ("no pages yet", counts({"mprotect": 4}), TODAY, {}, ("no_pages",)),
+    ("made read-only", RELRO, TODAY, {}, ("not_asked",)),
+    ("made read-only, an old kernel", RELRO, LINUX_5_10, {}, ()),
+    (
+        "soft-dirty",
+        toggled({"wp_reuse": 10}, readonly={"soft_dirty": 10}),
+        TODAY,
+        {},
+        ("soft_dirty",),
+    ),
+    ("clean", toggled({"wp_reuse": 10}, readonly={"clean": 10}), LINUX_6_1, {}, ("clean",)),
+    (
+        "only read, 6.1",
+        toggled({"wp_copy": 10}, readonly={"clean": 10}),
+        LINUX_6_1,
+        {},
+        ("clean", "not_written_before"),
+    ),
+    (
+        "only read, today",
+        toggled({"wp_copy": 10}, readonly={"shared": 10}),
+        TODAY,
+        {},
+        ("not_written_before",),
+    ),
+    (
+        "clean pages of a shared file",
+        toggled({"wp_shared": 10}, readonly={"clean": 10}),
+        TODAY,
+        {"perms": "rw-s", "kind": "file"},
+        ("clean_shared", "shared_write"),
+    ),
+    (
+        "dirty pages of a shared file",
+        toggled(readonly={"shared": 1}),
+        TODAY,
+        {"perms": "rw-s", "kind": "file"},
+        ("left_in_shared",),
+    ),
+    (
+        "pages of a private file",
+        toggled({"wp_copy": 10}, readonly={"shared": 10}),
+        TODAY,
+        {"kind": "file"},
+        ("file_pages",),
+    ),
+    (
+        "shared with another process",
+        toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10}),
+        TODAY,
+        {},
+        ("not_exclusive", "first_touch"),
+    ),
+    (
+        "not alone at the change, alone at the write",
+        toggled({"wp_reuse": 10, "other": 10}, readonly={"shared": 10}),
+        TODAY,
+        {},
+        ("not_exclusive", "first_touch"),
+    ),
+    (
+        "userfaultfd",
+        counts({"uffd_wp": 1}, {"uffd_wp": 10}, {"wp_uffd": 10}),
+        TODAY,
+        {},
+        ("uffd_wp",),
+    ),
+    ("userfaultfd armed", toggled(readonly={"uffd_wp": 10}), TODAY, {}, ("uffd_wp",)),
+    (
+        "userfaultfd lifted before 6.3",
+        counts({"uffd_unprotect": 1}, {"uffd_unprotect": 10}, {"wp_reuse": 10}),
+        LINUX_6_1,
+        {},
+        ("unprotect_asks_not",),
+    ),
+    (
+        "userfaultfd lifted before 6.3, not rewritten",
+        counts({"uffd_unprotect": 1}, {"uffd_unprotect": 10}),
+        LINUX_6_1,
+        {},
+        (),
+    ),
+    (
+        "userfaultfd lifted since",
+        counts({"uffd_unprotect": 1}, {"uffd_unprotect": 10}, writable={"uffd_unprotect": 10}),
+        TODAY,
+        {},
+        ("saved",),
+    ),
+    (
+        "beyond --inspect",
+        toggled({"wp_reuse": 5}, omitted={"limit": 10}),
+        TODAY,
+        {},
+        ("omitted_limit",),
+    ),
+    (
+        "huge pages",
+        toggled({"other": 1}, omitted={"huge": 512}),
+        TODAY,
+        {},
+        ("omitted_huge", "first_touch"),
+    ),
+    (
+        "avoidable faults of another cause",
+        toggled({"wp_reuse": 11}, writable={"mprotect": 10}, readonly={"shared": 10}),
+        TODAY,
+        {},
+        ("saved", "not_written_before", "unexplained"),
+    ),
+    ("avoidable faults, no change", counts(faults={"wp_reuse": 1}), TODAY, {}, ("no_change",)),
+    ("copies, no change", counts(faults={"wp_copy": 1}), TODAY, {}, ("no_change",)),
+    ("NUMA", counts({"numa_hint": 1}, {"numa_hint": 9}), TODAY, {}, ("numa_hint",)),
+    ("errors", counts(faults={"error": 1}), TODAY, {}, ("error",)),
+    (
+        "lost",
+        counts({"mprotect": 1}, faults={"wp_reuse": 2}),
+        TODAY,
+        {"start": 0, "end": 0},
+        ("not_attributed",),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("of", "behavior", "row", "kinds"), [pytest.param(*case[1:], id=case[0]) for case in CASES]
+)
+def test_counts_show_just_these(
+    of: Any, behavior: Behavior, row: dict[str, Any], kinds: tuple[str, ...]
+) -> None:
+    assert explained(of, behavior, **row).kinds == kinds
+
+
+@pytest.mark.parametrize("of", [toggled({"wp_reuse": 10}), RELRO])
+def test_without_inspection_nothing_is_claimed_of_ptes(of: Any) -> None:
+    assert explained(of, effort=NO_INSPECTION).kinds == ("not_inspected",)
+
+
+def test_without_inspection_an_old_kernel_is_still_known() -> None:
+    kinds = explained(toggled({"wp_reuse": 10}), LINUX_5_10, NO_INSPECTION).kinds
+    assert kinds == ("no_optimization", "not_inspected")
+
+
+def test_a_behavior_that_is_not_known_is_not_taken_for_absent() -> None:
+    of = toggled({"wp_reuse": 10}, readonly={"clean": 10})
+    assert explained(of, Behavior()).kinds == ("clean",)
+    assert evidence("clean", of, Behavior())["behavior.clean_pages"] is None
+
+
+def test_evidence_is_what_was_counted() -> None:
+    saved = toggled({"wp_reuse": 1}, writable={"mprotect": 9}, readonly={"clean": 1})
+    assert evidence("saved", saved) == {
+        "write_faults.wp_reuse": 1,
+        "ptes_made_writable": 9,
+        "ptes_inspected": 10,
+    }
+    assert evidence("no_optimization", toggled({"wp_reuse": 7}), LINUX_5_10) == {
+        "write_faults.wp_reuse": 7,
+        "protection_changes.mprotect": 2,
+        "protection_changes.uffd_unprotect": 0,
+        "ptes_changed": 20,
+        "behavior.optimization": False,
+    }
+    beyond = toggled({"wp_reuse": 4}, writable={"mprotect": 9}, readonly={"soft_dirty": 1})
+    assert evidence("unexplained", beyond) == {
+        "write_faults.wp_reuse": 4,
+        "ptes_left_readonly": 1,
+        "ptes_not_inspected": 0,
+    }
+    assert evidence("no_change", counts(faults={"wp_reuse": 4, "wp_copy": 2})) == {
+        "write_faults.wp_reuse": 4,
+        "write_faults.wp_copy": 2,
+        "ptes_inspected": 0,
+    }
+
+
+def test_a_traced_child_is_evidence_of_a_fork() -> None:
+    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
+    parent = record(counts=of)
+    child = record(pid=101, ppid=100, image=2000)
+    again = replace(child, start=0x70000, end=0x80000)
+    other = record(pid=102, ppid=1, image=3000)
+    found = explain(snapshot(parent, child, again, other), TODAY)
+    (story,) = (each for each in found if each.vma.pid == 100)
+    assert story.kinds == ("fork", "first_touch")
+    assert story.findings[0].evidence == {
+        "ptes_left_readonly.shared": 10,
+        "write_faults.wp_copy": 10,
+        "write_faults.wp_reuse": 0,
+        "write_faults.other": 10,
+        "children_traced": 1,
+    }
+
+
+def test_a_mapping_that_was_never_written_is_not_laid_to_a_child() -> None:
+    parent = record(counts=toggled({"wp_copy": 10}, readonly={"shared": 10}))
+    found = explain(snapshot(parent, record(pid=101, ppid=100, image=2000)), TODAY)
+    (story,) = (each for each in found if each.vma.pid == 100)
+    assert story.kinds == ("not_written_before",)
+
+
+def test_mappings_with_the_most_faults_come_first() -> None:
+    few = record(counts=counts(faults={"other": 1}))
+    many = record(start=0x50000, end=0x60000, counts=counts(faults={"other": 9}))
+    found = explain(snapshot(few, many), TODAY)
+    assert [each.vma.start for each in found] == [0x50000, 0x10000]
