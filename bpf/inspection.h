@@ -42,6 +42,7 @@
 struct walk {
 	u64 next;
 	u64 end;
+	u64 changed;
 	u64 accounted;
 	u64 huge;
 	u64 tables;

@@ -39,17 +39,18 @@ static void count_change(struct vma_record *record, u64 cp_flags, u64 ptes)
 static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, u64 end,
 			      u64 cp_flags, s64 result)
 {
-	struct vma_record *record = record_of(vma);
-	/* Negative: an error. Without a branch, or the verifier would follow the rest twice. */
-	u64 ptes = result & ~(result >> 63);
+	struct vma_record *record;
 
+	if (result < 0)
+		return 0;	/* an error; -EAGAIN (since Linux 6.5) the caller tries again */
+	record = record_of(vma);
 	if (!record)
 		return 0;
 	if (!is_continued(start, end)) {
 		record->last_change_ns = bpf_ktime_get_ns();
-		count_change(record, cp_flags, ptes);
+		count_change(record, cp_flags, result);
 	}
-	inspect_range(ctx, record, vma, start, end, cp_flags, ptes);
+	inspect_range(ctx, record, vma, start, end, cp_flags, result);
 	return 0;
 }
 

@@ -142,7 +142,7 @@ static void inspect_range(void *ctx, struct vma_record *record, struct vm_area_s
 	if (unfinished)
 		scratch->walk = *unfinished;
 	else
-		scratch->walk = (struct walk){.next = start, .end = end};
+		scratch->walk = (struct walk){.next = start, .end = end, .changed = changed};
 	/* Read again on each turn, as in inspect_ptes(). */
 	walk = &scratch->walk;
 	for (u32 turn = 0; turn < TABLES_PER_RUN; turn++) {
@@ -168,8 +168,9 @@ static void inspect_range(void *ctx, struct vma_record *record, struct vm_area_s
 	}
 	/* Here it ends: all is inspected, or there are too many tables. */
 	COUNT(record->not_inspected[OMITTED_HUGE], walk->huge);
-	if (walk->next < walk->end && changed > walk->accounted + walk->huge)
-		COUNT(record->not_inspected[OMITTED_LIMIT], changed - walk->accounted - walk->huge);
+	if (walk->next < walk->end && walk->changed > walk->accounted + walk->huge)
+		COUNT(record->not_inspected[OMITTED_LIMIT],
+		      walk->changed - walk->accounted - walk->huge);
 	if (end - start > SPAN)
 		walks.delete(&thread);
 }
