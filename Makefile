@@ -144,6 +144,14 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 manual: setup ## Write the manual page and the shell completions anew, from the commands' help
 	$(BIN)/python docs/manual.py
 
+.PHONY: bench-overhead
+bench-overhead: workloads ## What tracing adds to faults and changes, in instructions, beside bpftrace
+	@$(call install,bpftrace)
+	@$(BIN)/pte-trace lab build
+	@for kernel in unpatched patched bookworm; do \
+		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
+	done
+
 .PHONY: bench-record
 bench-record: setup ## Record a simulated day of 1,000 mappings, and report it: memory, time, size
 	$(BIN)/python -m tests.performance.record_day

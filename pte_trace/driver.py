@@ -27,8 +27,9 @@ from pte_trace.program import Capacity, text
 from pte_trace.records import LAYOUT
 
 _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
+# struct bpf_prog_info (uapi/linux/bpf.h); its end is newer than Linux 5.10.
 _PROG_INFO_SIZE = 224
-_RUN_TIME_NS, _RECURSION_MISSES = 192, 208
+_RUN_TIME_NS, _RECURSION_MISSES, _VERIFIED = 192, 208, 216
 _CALLS_SIZE = 8
 # Nobody can move there what somebody else made: its sticky bit is set.
 _TEMPORARY = "/tmp"
@@ -85,6 +86,7 @@ class ProgramInfo(NamedTuple):
     name: str
     run_time_ns: int
     missed_runs: int
+    verified_instructions: int
 
 
 @contextmanager
@@ -336,10 +338,11 @@ class Driver:
         info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
         size = ctypes.c_uint32(_PROG_INFO_SIZE)
         if self._lib.bpf_obj_get_info(fd, info, ctypes.byref(size)) < 0:
-            return ProgramInfo(name, 0, 0)
+            return ProgramInfo(name, 0, 0, 0)
         (run_time_ns,) = struct.unpack_from("=Q", info, _RUN_TIME_NS)
         (missed,) = struct.unpack_from("=Q", info, _RECURSION_MISSES)
-        return ProgramInfo(name, run_time_ns, missed)
+        (verified,) = struct.unpack_from("=I", info, _VERIFIED)
+        return ProgramInfo(name, run_time_ns, missed, verified)
 
     def close(self) -> None:
         """Detach and unload everything. Safe to call twice.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from typing import Any
 
@@ -13,7 +13,7 @@ from pte_trace.behavior import Behavior
 from pte_trace.effort import Effort
 from pte_trace.explanation import explain
 from pte_trace.records import CallSite, Frame
-from pte_trace.snapshot import Health, Snapshot
+from pte_trace.snapshot import Health, ReuseCost, Snapshot
 from pte_trace.views import document, explained, text
 from tests.builders import counts, histogram, record, snapshot
 from tests.unit.test_explanation import CASES, LINUX_6_1, NO_INSPECTION, TODAY, toggled
@@ -46,7 +46,9 @@ def story() -> Snapshot:
         end=0x40000,
         counts=counts({"mprotect": 1}, {"mprotect": 1}, {"other": 33}),
     )
-    return snapshot(saved, plain, effort=Effort(stacks=True), calibration=histogram(1000))
+    return snapshot(
+        saved, plain, effort=Effort(stacks=True), calibration=ReuseCost(1000.0, "elsewhere")
+    )
 
 
 def printed(shown: Snapshot, behavior: Behavior = TODAY) -> str:
@@ -141,7 +143,7 @@ def test_json_is_the_document_of_run_and_more() -> None:
     found = written(story())
     more = {name: found.pop(name) for name in ("behavior", "stacks", "explanations")}
     assert found == json.loads(json.dumps(document.document(story())))
-    assert more["behavior"] == {"optimization": True, "clean_pages": True, "soft_dirty": True}
+    assert more["behavior"] == asdict(TODAY)
     assert more["stacks"] == {"lost": 0}
     ordinary, toggled_twice = more["explanations"]
     assert ordinary["findings"][0]["finding"] == "not_asked"

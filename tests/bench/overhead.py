@@ -1,0 +1,131 @@
+"""What tracing adds to a fault and to a change of protection, in instructions.
+
+    make bench-overhead [KERNEL=unpatched]
+
+Boots the kernel in a guest that counts instructions, and runs build/workloads/costs in it as it
+is, with everything traced, with less, and beside a bpftrace script that counts on the same
+functions. Prints a table and writes the figures to docs/overhead/KERNEL.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pte_trace import lab
+from pte_trace.effort import EVERYTHING, Effort
+from pte_trace.filters import Filters
+from pte_trace.session import Session
+
+PAGES = 4096
+_CHECKOUT = Path(__file__).parents[2]
+_PROGRAM = _CHECKOUT / "build/workloads/costs"
+_RECORDED = _CHECKOUT / "docs/overhead"
+_SCRIPT = """
+kfunc:do_wp_page { @wp[pid, args->vmf->vma->vm_start] = count(); }
+kfunc:handle_mm_fault { @fault[pid, args->vma->vm_start] = count(); }
+"""
+_WITHOUT = "untraced"
+_TIMEOUT = 1800.0
+# What is measured, from what the program prints, per page.
+_KINDS: dict[str, Callable[[dict[str, int]], int]] = {
+    "rewrite after a toggle": lambda took: took["rewrite"] - took["again"],
+    "first touch": lambda took: took["first_touch"],
+    "read fault": lambda took: took["read"],
+    "mprotect(PROT_READ)": lambda took: took["read_only"],
+    "mprotect(PROT_READ | PROT_WRITE)": lambda took: took["writable"],
+}
+
+
+@contextmanager
+def _traced(effort: Effort, filters: Filters | None = None) -> Iterator[Session]:
+    with Session(filters or Filters(), effort=effort) as session:
+        session.start()
+        yield session
+
+
+@contextmanager
+def _bpftrace() -> Iterator[None]:
+    command = ["bpftrace", "-e", _SCRIPT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout is not None
+        script.stdout.readline()
+        time.sleep(1)
+        try:
+            yield
+        finally:
+            script.terminate()
+
+
+def _ways() -> dict[str, AbstractContextManager[object]]:
+    return {
+        _WITHOUT: nullcontext(),
+        "everything": _traced(EVERYTHING),
+        "--costs none": _traced(Effort(costs=0)),
+        "--inspect none": _traced(Effort(inspect=0)),
+        "neither": _traced(Effort(inspect=0, costs=0)),
+        "not selected": _traced(EVERYTHING, Filters(comm="nothing")),
+        "bpftrace": _bpftrace(),
+    }
+
+
+def measure() -> dict[str, Any]:
+    """In the guest: instructions for each kind of event, by way of watching."""
+    found: dict[str, Any] = {"release": os.uname().release, "ways": {}, "programs": {}}
+    for name, way in _ways().items():
+        with way as session:
+            done = subprocess.run(
+                [_PROGRAM, str(PAGES)], stdout=subprocess.PIPE, text=True, check=True
+            )
+            if name == "everything" and isinstance(session, Session):
+                found["programs"] = {
+                    each.name: each.verified_instructions for each in session.driver.programs()
+                }
+        took = json.loads(done.stdout)
+        found["ways"][name] = {kind: of(took) / PAGES for kind, of in _KINDS.items()}
+    return found
+
+
+def _table(found: dict[str, Any]) -> Table:
+    table = Table(title=f"Instructions per page, Linux {found['release']}", box=None)
+    for heading in ("", *found["ways"]):
+        table.add_column(heading, justify="right" if heading else "left")
+    base = found["ways"][_WITHOUT]
+    for kind in _KINDS:
+        added = (
+            f"{way[kind]:,.1f}" if name == _WITHOUT else f"+{way[kind] - base[kind]:,.1f}"
+            for name, way in found["ways"].items()
+        )
+        table.add_row(kind, *added)
+    return table
+
+
+def main(kernel: str) -> None:
+    if shutil.which("bpftrace") is None:
+        sys.exit("bpftrace is what tracing is compared with: sudo apt install bpftrace")
+    command = ("python", "-m", "tests.bench.overhead", "--in-guest")
+    done = lab.run(kernel, command, icount=True, timeout=_TIMEOUT)
+    if done.returncode:
+        sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    Console(width=160).print(_table(found))
+    _RECORDED.mkdir(exist_ok=True)
+    (_RECORDED / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--in-guest"]:
+        print(json.dumps(measure()))
+    else:
+        main(sys.argv[1])
