@@ -215,26 +215,6 @@ def test_nothing_is_left_in_the_kernel(pte_trace: Command) -> None:
     assert _bpf_programs() == before
 
 
-@pytest.mark.once
-def test_ended_while_the_programs_are_made_it_leaves_nothing() -> None:
-    before, trees = _bpf_programs(), _trees()
-    with subprocess.Popen(
-        [sys.executable, "-m", "pte_trace", "top"], stderr=subprocess.PIPE
-    ) as tracer:
-        while _trees() == trees:
-            assert tracer.poll() is None
-        tracer.terminate()
-        _, said = tracer.communicate(timeout=60)
-    assert (tracer.returncode, said) == (128 + signal.SIGTERM, b"")
-    assert _trees() == trees
-    assert _bpf_programs() == before
-
-
-def _trees() -> set[Path]:
-    """Where the kernel's types are, while the programs are made."""
-    return set(Path("/tmp").glob("pte-trace-*"))
-
-
 def _bpf_programs() -> int:
     """File descriptors of BPF programs and maps held by any process."""
     count = 0
