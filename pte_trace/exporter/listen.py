@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -101,7 +102,13 @@ def _tcp(address: str) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         for family, kind, protocol, _, where in found:
-            opened.append(socket.socket(family, kind, protocol))
+            try:
+                opened.append(socket.socket(family, kind, protocol))
+            except OSError as error:
+                # A kernel without IPv6: its other addresses will do, where there are any.
+                if error.errno != errno.EAFNOSUPPORT or len({each[0] for each in found}) == 1:
+                    raise
+                continue
             opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

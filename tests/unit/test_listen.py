@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,3 +88,18 @@ def test_no_sockets_were_passed() -> None:
     environ = {"LISTEN_FDS": "0", "LISTEN_PID": str(os.getpid()), "PATH": "/bin"}
     assert passed_sockets(environ) == []
     assert environ == {"PATH": "/bin"}
+
+
+class WithoutIPv6(socket.socket):
+    def __init__(self, family: int = -1, *arguments: Any, **named: Any) -> None:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        super().__init__(family, *arguments, **named)
+
+
+def test_a_kernel_without_ipv6_listens_on_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", WithoutIPv6)
+    with listening([":0"], ()) as (only,):
+        assert only.family == socket.AF_INET
+    with pytest.raises(HostError, match="address family not supported"):
+        open_sockets(["[::1]:0"])
