@@ -32,7 +32,8 @@ def load(path: str | os.PathLike[str]) -> pd.DataFrame:
 
     - ``run`` (int32): the run of the command, from 1; ``duration_s`` (float64): the interval's
       length in seconds
-    - ``pid`` (int32), ``comm`` (category), ``image`` (uint64: tells programs of one PID apart)
+    - ``pid``, ``ppid`` (int32), ``comm`` (category), ``image`` (uint64: tells programs of one PID
+      apart)
     - ``start``, ``end`` (uint64): addresses in bytes; ``perms``, ``kind``, ``name`` (categories)
     - counts (Int64), in PTEs, calls or faults: ``protection_changes_CAUSE``,
       ``ptes_changed_CAUSE``, ``ptes_made_writable_CAUSE``, ``ptes_left_readonly_REASON``,

@@ -61,6 +61,7 @@ _COUNTS = [
 _IDENTITY = [
     ("pid", pa.int32()),
     ("comm", pa.string()),
+    ("ppid", pa.int32()),
     ("image", pa.uint64()),
     ("start", pa.uint64()),
     ("end", pa.uint64()),

@@ -142,7 +142,7 @@ def record_of(vma: VmaRow, first: int, last: int) -> VmaRecord:
     """A row as a ledger adds it up; *first* and *last* number its earliest and latest sight."""
     return VmaRecord(
         pid=vma.pid,
-        ppid=0,
+        ppid=vma.ppid,
         comm=vma.comm,
         image=vma.image,
         start=vma.start,

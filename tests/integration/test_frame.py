@@ -55,12 +55,13 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path: Path) -> None:
     assert isinstance(frame.index, pd.DatetimeIndex)
     assert (frame.index.name, str(frame.index.dtype)) == ("time", "datetime64[us, UTC]")
     types = {str(name): str(kind) for name, kind in frame.dtypes.items()}
-    named = {name: types.pop(name) for name in list(types)[:11]}
+    named = {name: types.pop(name) for name in list(types)[:12]}
     assert named == {
         "run": "int32",
         "duration_s": "float64",
         "pid": "int32",
         "comm": "category",
+        "ppid": "int32",
         "image": "uint64",
         "start": "uint64",
         "end": "uint64",
