@@ -13,13 +13,13 @@ PAGES = 23
 
 
 def figures(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
-    """The figures of a ROW under dotted names; a histogram's buckets one by one."""
+    """The figures of a ROW that are not 0, under dotted names; a histogram's one by one."""
     for name, figure in row.items():
         if isinstance(figure, Mapping):
             yield from figures(figure, f"{prefix}{name}.")
         elif isinstance(figure, list):
-            yield from figures(dict(zip(map(str, range(32)), figure, strict=True)), f"{name}.")
-        elif not isinstance(figure, str) and name != "pid":
+            yield from figures({f"{name}.{n}": each for n, each in enumerate(figure)}, prefix)
+        elif figure and not isinstance(figure, str) and name not in ("pid", "ppid"):
             yield prefix + name, figure
 
 
