@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pte_trace.exporter.reader import FRESH_S
 from pte_trace.exporter.rights import NOBODY
 from tests.kernel.conftest import WORKLOADS, Finished
 
@@ -71,6 +73,8 @@ def test_serve_needs_no_root(
         assert serve.stderr is not None
         assert serve.stderr.readline() == f"pte-trace: Listening on unix:{path}\n"
         subprocess.run([WORKLOADS / "toggle", str(PAGES)], check=True)
+        # What a scrape gets may be so old.
+        time.sleep(FRESH_S)
         metrics = get(path, "/metrics")
         status = Path(f"/proc/{serve.pid}/status").read_text()
         serve.terminate()
