@@ -8,7 +8,7 @@ KERNEL ?= bookworm
 # Built from one source, with and without the optimization.
 PAIRS := patched unpatched patched-6.12 unpatched-6.12
 MATRIX ?= $(KERNELS) $(PAIRS)
-TIMEOUT ?= 1200
+TIMEOUT ?= 1800
 
 # Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
@@ -100,27 +100,29 @@ test-unit: setup ## Tests of parts: no root, no kernel, seconds
 test-integration: setup ## Tests of whole subsystems with real files, sockets, processes; no root, no kernel
 	$(BIN)/python -m pytest -n auto tests/integration
 
-# In a guest of each of the kernels $(1), the tests $(2); all of them, then which failed.
-define in-guests
-@failed=; for kernel in $(1); do \
-	echo "== $$kernel"; \
-	$(BIN)/pte-trace lab run --kernel $$kernel --timeout $(TIMEOUT) -- \
-		python -m pytest -p no:cacheprovider $(2) || failed="$$failed $$kernel"; \
-done; \
-if [ -n "$$failed" ]; then echo "Failed on:$$failed"; exit 1; fi
-endef
+# Guests at a time. What each prints comes when it has ended.
+AT_ONCE ?= 2
+in-guests = @$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(AT_ONCE)
+in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- \
+	python -m pytest -p no:cacheprovider
 
 .PHONY: test-kernel
 test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
 	@$(BIN)/pte-trace lab fetch $(KERNELS)
-	$(call in-guests,$(KERNELS),tests/kernel)
+	$(in-guests) $(KERNELS:%=test-kernel-%)
+
+test-kernel-%:
+	$(in-guest) tests/kernel
 
 .PHONY: test-matrix
 test-matrix: workloads ## Each workload's figures on each of $(MATRIX)
 	@$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(MATRIX))
 	@$(if $(filter patched unpatched,$(MATRIX)),$(BIN)/pte-trace lab build)
 	@$(if $(filter %-6.12,$(MATRIX)),$(BIN)/pte-trace lab build 6.12)
-	$(call in-guests,$(MATRIX),tests/kernel/test_workloads.py)
+	$(in-guests) $(MATRIX:%=test-matrix-%)
+
+test-matrix-%:
+	$(in-guest) tests/kernel/test_workloads.py
 
 .PHONY: test-e2e
 test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser

@@ -109,8 +109,9 @@ def test_userfaultfd_is_told(document: dict[str, Any]) -> None:
 
 def test_the_kernel_is_told_as_it_was_found(document: dict[str, Any], optimized: bool) -> None:
     seen = behavior.observe()
-    assert document["behavior"].pop("reuse_fault_ns") > 0
-    assert document["behavior"] == {
+    told = dict(document["behavior"])
+    assert told.pop("reuse_fault_ns") > 0
+    assert told == {
         "optimization": optimized,
         "clean_pages": seen.clean_pages,
         "soft_dirty": seen.soft_dirty,
