@@ -130,7 +130,7 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
 
 .PHONY: bench
-bench: setup ## What a scrape costs, beside prometheus-client's own counters
+bench: setup bench-overhead ## What tracing adds, in instructions, and what a scrape costs beside prometheus-client
 	@$(BIN)/python -m tests.bench.scrape
 
 .PHONY: dashboards
