@@ -210,16 +210,7 @@ class VmaRecord:
     @property
     def vma(self) -> tuple[object, ...]:
         """What makes two records be of one VMA."""
-        return (
-            self.pid,
-            self.image,
-            self.start,
-            self.end,
-            self.inode,
-            self.dev,
-            self.perms[3],
-            self.name,
-        )
+        return (*self.key, self.name)
 
     @property
     def key(self) -> VmaKey:
