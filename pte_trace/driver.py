@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +31,7 @@ _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES, _VERIFIED = 192, 208, 216
 _CALLS_SIZE = 8
+LEAST_REAL_TIME_PRIORITY = 1
 # Nobody can move there what somebody else made: its sticky bit is set.
 _TEMPORARY = "/tmp"
 _WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
@@ -126,6 +127,22 @@ def kernel_source(btf: BTF) -> Iterator[None]:
             os.environ.update(before)
 
 
+@contextmanager
+def _first_in_line() -> Iterator[None]:
+    """Let no ordinary task have this thread's CPU meanwhile, where we may ask for that.
+
+    What kprobes would run on a CPU is skipped while a thread is in a system call on a table there
+    (bpf_disable_instrumentation()). Were it preempted in it, other tasks' events would be missed.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEAST_REAL_TIME_PRIORITY))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 _Made = TypeVar("_Made")
 
 
@@ -172,6 +189,8 @@ class Driver:
 
         self._lib: Any = lib
         self._capacity = capacity
+        kprobes = any(each.how is How.KPROBE for each in plan.functions.values())
+        self._reading = _first_in_line if kprobes else nullcontext
         lines: list[str] = []
         try:
             with kernel_source(btf), _diagnostics() as lines:
@@ -234,6 +253,11 @@ class Driver:
             error = os.strerror(ctypes.get_errno())
             raise HostError(f"The kernel refused {doing}: {error}.", "Run `pte-trace doctor`.")
 
+    def _on_table(self, call: Callable[..., int], *arguments: Any) -> int:
+        """What a function of BCC's that is a system call on a table returns."""
+        with self._reading():
+            return call(*arguments)
+
     def follow(self, tgid: int, tracing: int) -> None:
         """Set how a process is traced: a value of ``enum tracing``."""
         self._update("followed", struct.pack("=I", tgid), struct.pack("=I", tracing))
@@ -241,13 +265,14 @@ class Driver:
     def unfollow(self, tgid: int) -> None:
         """Trace a process no longer; no error if it was not traced."""
         key = ctypes.create_string_buffer(struct.pack("=I", tgid), 4)
-        self._lib.bpf_delete_elem(self._fd("followed"), key)
+        self._on_table(self._lib.bpf_delete_elem, self._fd("followed"), key)
 
     def is_followed(self, tgid: int) -> bool:
         return self._lookup(self._fd("followed"), struct.pack("=I", tgid), 4) is not None
 
     def _update(self, table: str, key: bytes, value: bytes) -> None:
-        result = self._lib.bpf_update_elem(
+        result = self._on_table(
+            self._lib.bpf_update_elem,
             self._fd(table),
             ctypes.create_string_buffer(key, len(key)),
             ctypes.create_string_buffer(value, len(value)),
@@ -257,7 +282,8 @@ class Driver:
 
     def _lookup(self, table: int, key: bytes, size: int) -> bytes | None:
         value = ctypes.create_string_buffer(size)
-        found = self._lib.bpf_lookup_elem(table, ctypes.create_string_buffer(key, len(key)), value)
+        wanted = ctypes.create_string_buffer(key, len(key))
+        found = self._on_table(self._lib.bpf_lookup_elem, table, wanted, value)
         return value.raw if found == 0 else None
 
     def read(self) -> RawRecords:
@@ -282,7 +308,8 @@ class Driver:
         """Make the entry for what cannot be attributed, so that it always has room."""
         key = ctypes.create_string_buffer(LAYOUT.key_size)
         value = ctypes.create_string_buffer(LAYOUT.record_size)
-        self._check(self._lib.bpf_update_elem(table, key, value, 0), "an update of its records")
+        result = self._on_table(self._lib.bpf_update_elem, table, key, value, 0)
+        self._check(result, "an update of its records")
 
     def _empty(self, table: int, room: _Room) -> int:
         """Move what is in *table* to *room*. Returns the number of entries."""
@@ -293,8 +320,8 @@ class Driver:
         count = ctypes.c_uint32(room.entries)
         position = ctypes.c_uint32()
         ctypes.set_errno(0)
-        result = call(
-            table, None, ctypes.byref(position), room.keys, room.values, ctypes.byref(count)
+        result = self._on_table(
+            call, table, None, ctypes.byref(position), room.keys, room.values, ctypes.byref(count)
         )
         # The end of the table is reported as ENOENT, with the entries read.
         if result < 0 and ctypes.get_errno() not in (0, 2) and result != -2:

@@ -175,14 +175,30 @@ def capabilities(facts: HostFacts, attachments: Mapping[str, Attachment]) -> Map
         "CAP_BPF": "to load the programs and to read their tables",
         "CAP_PERFMON": "to attach the programs, which read kernel memory",
     }
-    kprobes = any(attachment.how is How.KPROBE for attachment in attachments.values())
-    if kprobes and _perf_events_are_roots(facts):
+    if _any_kprobe(attachments) and facts.preemptible is not False:
+        needed["CAP_SYS_NICE"] = (
+            "to keep its CPU while it reads: what kprobes run there is skipped until it has read;"
+            " not where RLIMIT_RTPRIO is 1 or more"
+        )
+    if _any_kprobe(attachments) and _perf_events_are_roots(facts):
         needed["CAP_SYS_ADMIN"] = f"to put kprobes; not after: {_ALLOW_PERF_EVENTS}"
     if facts.tables_are_locked_memory:
         needed["CAP_SYS_RESOURCE"] = (
             "to make tables beyond RLIMIT_MEMLOCK; not where that is unlimited"
         )
     return needed
+
+
+def capabilities_to_read(facts: HostFacts, attachments: Mapping[str, Attachment]) -> frozenset[str]:
+    """Those of `capabilities` that are still needed when the programs are attached.
+
+    CAP_BPF because up to Linux 5.18 bpf(2) asks for it at each call (c8644cd0efe7).
+    """
+    return frozenset({"CAP_BPF", "CAP_SYS_NICE"} & capabilities(facts, attachments).keys())
+
+
+def _any_kprobe(attachments: Mapping[str, Attachment]) -> bool:
+    return any(attachment.how is How.KPROBE for attachment in attachments.values())
 
 
 def _perf_events_are_roots(facts: HostFacts) -> bool:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 from pte_trace.commands import options
+from pte_trace.plan import make
 from pte_trace.records import VmaRecord
 from pte_trace.snapshot import Health, Snapshot
 from tests.builders import counts, histogram, host, record, snapshot
@@ -35,6 +36,7 @@ class Source:
     """Every reading brings RECORDS once more, or with *once* the first one only."""
 
     facts = host()
+    plan = make(facts)
 
     def __init__(self, *, once: bool) -> None:
         self._once = once

@@ -16,6 +16,7 @@ from pte_trace.exporter.app import Exporter
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.server import Server
+from pte_trace.plan import capabilities_to_read
 
 
 @click.command()
@@ -64,9 +65,10 @@ def serve(
     while it runs; `/` shows them to a person; `/-/healthy` and `/-/ready` are for a service
     manager. Only this machine can connect unless --listen says otherwise. Once the programs
     are attached it is root no more: it becomes the user nobody, and keeps CAP_BPF to read the
-    tables, with --web-config CAP_DAC_READ_SEARCH to read those files again. It runs until
-    SIGTERM or Ctrl-C. Exit status 2 for a bad address, label or web configuration, 3 where it
-    cannot listen or this host cannot be traced.
+    tables, where kprobes need it CAP_SYS_NICE to read them undisturbed, with --web-config
+    CAP_DAC_READ_SEARCH to read those files again. It runs until SIGTERM or Ctrl-C. Exit status
+    2 for a bad address, label or web configuration, 3 where it cannot listen or this host
+    cannot be traced.
 
     \b
     Examples:
@@ -82,7 +84,8 @@ def serve(
         server = Server(listeners, web_config, _say)
         with request.session(keep=False) as session:
             session.start()
-            rights.give_up(config_files=web_config is not None)
+            kept = capabilities_to_read(session.facts, session.plan.attachments)
+            rights.give_up(kept | {"CAP_DAC_READ_SEARCH"} if web_config else kept)
             with (
                 Reader(session, Groups(top_mappings, by_pid=by_pid), _say) as reader,
                 closing(Exporter(reader, constant, version("pte-trace"))) as exporter,

@@ -15,7 +15,8 @@ from pte_trace.errors import HostError
 # The user and the group that own no file.
 NOBODY = 65534
 
-_CAP_DAC_READ_SEARCH, _CAP_BPF = 2, 39
+# linux/capability.h
+_KEPT = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_NICE": 23, "CAP_BPF": 39}
 _SYS_CAPSET = 126
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
@@ -26,14 +27,12 @@ _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def give_up(*, config_files: bool) -> None:
-    """Keep the right to read the programs' tables, and with *config_files* to read any file.
+def give_up(kept: Iterable[str]) -> None:
+    """Keep of all capabilities only *kept*, as far as they are there. Root becomes nobody.
 
-    The first, because up to Linux 5.18 bpf(2) asks for it at each call (c8644cd0efe7). Root
-    becomes nobody. Call it before there are threads: capabilities are each thread's own.
-    Raises HostError where root may not change its user.
+    Call it before there are threads: capabilities are each thread's own. Raises HostError where
+    root may not change its user.
     """
-    kept = (_CAP_BPF, _CAP_DAC_READ_SEARCH) if config_files else (_CAP_BPF,)
     effective = _capabilities("CapEff")
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     for capability in _members(_capabilities("CapBnd")):
@@ -43,7 +42,7 @@ def give_up(*, config_files: bool) -> None:
         _prctl(_PR_SET_KEEPCAPS, 1)
         _become_nobody()
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _set_capabilities(effective & sum(1 << capability for capability in kept))
+    _set_capabilities(effective & sum(1 << _KEPT[name] for name in set(kept)))
 
 
 def _become_nobody() -> None:

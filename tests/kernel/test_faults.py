@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from tests.kernel.conftest import Run
+from pte_trace.session import Session
+from pte_trace.views.document import document
+from tests.kernel.conftest import WORKLOADS, Run
 
 PAGES = 23
+MANY_PAGES = 40009
 
 
 def figures(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -33,11 +38,30 @@ def added_up(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 @pytest.mark.parametrize("workload", ["toggle", "fork_child", "uffd_wp"])
 def test_rows_add_up(run: Run, workload: str) -> None:
-    document = run(workload, PAGES).document
+    found = run(workload, PAGES).document
 
-    totals = dict(figures(document["totals"]))
+    totals = dict(figures(found["totals"]))
     assert totals["write_faults.other"] >= PAGES
-    assert added_up(document["processes"]) == totals
-    for process in document["processes"]:
-        rows = [row for row in document["vmas"] if row["pid"] == process["pid"]]
+    assert added_up(found["processes"]) == totals
+    for process in found["processes"]:
+        rows = [row for row in found["vmas"] if row["pid"] == process["pid"]]
         assert added_up(rows) == dict(figures(process))
+
+
+def test_readings_while_there_are_faults_lose_none(session: Session) -> None:
+    missed = document(session.read())["health"]["missed_runs"]
+    with session.following():
+        busy = [subprocess.Popen([WORKLOADS / "toggle", str(MANY_PAGES)]) for _ in range(4)]
+    touched: Counter[int] = Counter()
+    readings, running = 0, True
+    while running:
+        running = any(process.poll() is None for process in busy)
+        found = document(session.read())
+        readings += 1
+        for row in found["vmas"]:
+            if row["start"] == "0x600000000000":
+                touched[row["pid"]] += row["write_faults"]["other"]
+
+    assert readings > 10
+    assert found["health"]["missed_runs"] == missed
+    assert touched == {process.pid: MANY_PAGES for process in busy}

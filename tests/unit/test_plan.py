@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
-from pte_trace.plan import ARGUMENTS, HOOKS, How, capabilities, degraded, make
+from pte_trace.plan import (
+    ARGUMENTS,
+    HOOKS,
+    How,
+    capabilities,
+    capabilities_to_read,
+    degraded,
+    make,
+)
 from tests.builders import PARAMETERS, host, host_whose, host_without
 
 ROOT = frozenset(CAPABILITIES)
@@ -423,6 +431,10 @@ def needed(facts: HostFacts) -> set[str]:
     return set(capabilities(facts, make(facts).attachments))
 
 
+def to_read(facts: HostFacts) -> set[str]:
+    return set(capabilities_to_read(facts, make(facts).attachments))
+
+
 def test_tracing_needs_no_root_but_two_capabilities() -> None:
     assert needed(host()) == {"CAP_BPF", "CAP_PERFMON"}
     assert needed(host(perf_event_paranoid=None, tables_are_locked_memory=None)) == needed(host())
@@ -433,6 +445,14 @@ def test_kprobes_need_more_where_perf_events_are_roots() -> None:
     kprobe = replace(host_whose("do_wp_page", fentry=False), perf_event_paranoid=3)
     assert needed(kprobe) == needed(host()) | {"CAP_SYS_ADMIN"}
     assert needed(replace(kprobe, perf_event_paranoid=2)) == needed(host())
+
+
+def test_readings_with_kprobes_need_more_where_they_may_be_preempted() -> None:
+    for preemptible in (True, None):
+        facts = host(preemptible=preemptible)
+        assert needed(facts) == needed(host()) | {"CAP_SYS_NICE"}
+        assert to_read(facts) == {"CAP_BPF", "CAP_SYS_NICE"}
+    assert to_read(host()) == {"CAP_BPF"}
 
 
 def test_tables_need_more_where_they_are_locked_memory() -> None:
