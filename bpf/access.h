@@ -14,8 +14,14 @@
 
 #if DIRECT
 #define READ(pointer, member) ((pointer)->member)
+#define READ_WORD(pointer) (*(u64 *)(pointer))
 #else
 #define READ(pointer, member) PROBE(pointer, member)
+#define READ_WORD(pointer) ({						\
+	u64 _word = 0;							\
+	bpf_probe_read_kernel(&_word, sizeof(_word), (void *)(pointer));	\
+	_word;								\
+})
 #endif
 
 /* bpf_get_current_task_btf(): commit 3ca1032ab7ab, Linux 5.11. */

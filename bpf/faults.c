@@ -111,7 +111,7 @@ static int wp_page_done(struct vm_fault *vmf, u32 result)
 	}
 	if (result & VM_FAULT_RETRY)
 		return 0;
-	bpf_probe_read_kernel(&after, sizeof(after), (void *)READ(vmf, pte));
+	after = READ_WORD(READ(vmf, pte));
 	if (!(after & PTE_PRESENT))
 		return 0;	/* reclaimed already: cannot be told, so it stays "other" */
 	decided(page, (before ^ after) & PTE_FRAME ? OUTCOME_WP_COPY : OUTCOME_WP_REUSE);

@@ -10,6 +10,7 @@ import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import product
 
 from pte_trace.facts import FunctionFacts, HostFacts
 
@@ -46,10 +47,10 @@ HOOKS = (
     Hook(
         "change_pte_range",
         "change_protection",
-        "change_pte_range is not traceable here (inlined); using its caller change_protection,"
-        " and page tables are looked for from the top.",
-        "A kernel that has it out of line mends this: Debian's from 7.2 on do, and any built with"
-        " noinline on it.",
+        "change_pte_range is not traceable here (inlined, or more parameters than a trampoline"
+        " takes); using its caller change_protection, and page tables are looked for from the top.",
+        "A kernel from 6.6 on that has it out of line mends this: Debian's from 7.2 on do, and any"
+        " built with noinline on it.",
     ),
     Hook("change_protection", None),
     Hook("do_wp_page", None),
@@ -262,18 +263,16 @@ def _refusal(facts: HostFacts) -> Refusal | None:
     return None
 
 
-def _way(name: str, function: FunctionFacts, ways: tuple[How, ...]) -> How | None:
-    if function.parameters is None or not set(ARGUMENTS[name]) <= set(function.parameters):
-        return None
-    possible = {How.FENTRY: function.fentry, How.KPROBE: function.kprobe}
-    return next((how for how in ways if possible[how]), None)
-
-
 def _attach(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Attachment | None:
-    for name in filter(None, (hook.name, hook.stand_in)):
+    """A stand-in reached in the preferred way comes before the function itself in another one.
+
+    One kprobe costs more than looking for the page tables does, and keeps all programs from
+    following the kernel's pointers by themselves (`Plan.follow_btf_pointers`).
+    """
+    for how, name in product(ways, filter(None, (hook.name, hook.stand_in))):
         function = facts.functions.get(name, FunctionFacts())
-        how = _way(name, function, ways)
-        if how is not None:
+        possible = {How.FENTRY: function.fentry, How.KPROBE: function.kprobe}[how]
+        if possible and set(ARGUMENTS[name]) <= set(function.parameters or ()):
             assert function.parameters is not None
             degraded = hook.degraded_by_stand_in if name == hook.stand_in else None
             return Attachment(hook.name, name, how, function.parameters, degraded)

@@ -23,6 +23,7 @@ from tests.builders import PARAMETERS, host, host_whose, host_without
 
 ROOT = frozenset(CAPABILITIES)
 NOBODY: frozenset[str] = frozenset()
+NO_STAND_IN = sorted(set(TRACED_FUNCTIONS) - {hook.name for hook in HOOKS if hook.stand_in})
 BOTH = (How.FENTRY, How.KPROBE)
 
 
@@ -61,7 +62,7 @@ def test_without_a_typed_current_task_it_is_read_with_the_helper(known: bool | N
     assert not plan.current_task_btf
 
 
-@pytest.mark.parametrize("function", TRACED_FUNCTIONS)
+@pytest.mark.parametrize("function", NO_STAND_IN)
 @pytest.mark.parametrize("fentry", [False, None])
 def test_without_a_trampoline_a_function_gets_a_kprobe(function: str, fentry: bool | None) -> None:
     plan = make(host_whose(function, fentry=fentry))
@@ -72,7 +73,7 @@ def test_without_a_trampoline_a_function_gets_a_kprobe(function: str, fentry: bo
     assert {plan.attachments[other].how for other in others} == {How.FENTRY}
 
 
-@pytest.mark.parametrize("function", TRACED_FUNCTIONS)
+@pytest.mark.parametrize("function", NO_STAND_IN)
 def test_one_kprobe_is_enough_for_all_programs_to_read_with_the_helper(function: str) -> None:
     plan = make(host_whose(function, fentry=False))
     assert not plan.follow_btf_pointers
@@ -110,8 +111,8 @@ def test_where_change_pte_range_cannot_be_hooked_its_caller_stands_in(facts: Hos
     assert hook.how is How.FENTRY
     assert hook.parameters == PARAMETERS["change_protection"]
     assert hook.degraded == (
-        "change_pte_range is not traceable here (inlined); using its caller change_protection,"
-        " and page tables are looked for from the top."
+        "change_pte_range is not traceable here (inlined, or more parameters than a trampoline"
+        " takes); using its caller change_protection, and page tables are looked for from the top."
     )
     assert plan.attachments["change_protection"].degraded is None
 
@@ -124,6 +125,14 @@ def test_a_function_that_serves_two_hooks_is_attached_once() -> None:
         "handle_mm_fault",
         "mmap_region",
     ]
+
+
+def test_a_trampoline_on_the_stand_in_comes_before_a_kprobe() -> None:
+    facts = host_whose("change_pte_range", fentry=False)
+    hook = make(facts).attachments["change_pte_range"]
+    assert (hook.function, hook.how) == ("change_protection", How.FENTRY)
+    hook = make(replace(facts, preemptible=True)).attachments["change_pte_range"]
+    assert (hook.function, hook.how) == ("change_pte_range", How.KPROBE)
 
 
 def test_a_stand_in_may_be_a_kprobe() -> None:
