@@ -52,11 +52,13 @@ class Member:
 class BTFError(HostError):
     """The bytes are not BTF, or contradict themselves."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, problem: str) -> None:
+        """*problem* ends a sentence."""
         super().__init__(
-            f"The kernel's type information (BTF) cannot be read: {what}.",
+            f"The kernel's type information (BTF) cannot be read: {problem}.",
             f"Check that {VMLINUX} belongs to the running kernel.",
         )
+        self.problem = problem
 
 
 class BTF:

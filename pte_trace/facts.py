@@ -5,10 +5,13 @@ None says that a thing is not known, which is not the same as False.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from pte_trace import behavior, kernel_types, trial
 from pte_trace.behavior import Behavior
@@ -24,8 +27,14 @@ TRACED_FUNCTIONS = (
 )
 
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
+_STATUS = Path("/proc/self/status")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe")
+_KPROBES_ARMED = Path("/sys/kernel/debug/kprobes/enabled")
+_FTRACE_ENABLED = Path("/proc/sys/kernel/ftrace_enabled")
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
+# PROC_PID_INIT_INO (linux/proc_ns.h), since 98f842e675f9, Linux 3.8.
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 _CPUINFO = Path("/proc/cpuinfo")
 _PREEMPTION = Path("/sys/kernel/debug/sched/preempt")
 _KPTR_RESTRICT = Path("/proc/sys/kernel/kptr_restrict")
@@ -43,10 +52,16 @@ class FunctionFacts:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What was found out about this host."""
+    """What was found out about this host.
+
+    ``ftrace_enabled`` and ``kprobes_armed``: whether what is put on functions runs at all.
+    ``initial_pid_namespace``: whether we and the kernel call processes by the same PIDs.
+    """
 
     release: str | None = None
     machine: str | None = None
+    root: bool | None = None
+    initial_pid_namespace: bool | None = None
     capabilities: frozenset[str] | None = None
     lockdown: str | None = None
     bpf_errno: int | None = None
@@ -57,6 +72,8 @@ class HostFacts:
     preemptible: bool | None = None
     kernel_memory_readable: bool | None = None
     kprobes: bool | None = None
+    kprobes_armed: bool | None = None
+    ftrace_enabled: bool | None = None
     tracefs: bool | None = None
     kptr_restrict: int | None = None
     perf_event_paranoid: int | None = None
@@ -70,20 +87,22 @@ class HostFacts:
 
 def _capabilities() -> frozenset[str] | None:
     try:
-        status = Path("/proc/self/status").read_text()
-        effective = int(status.split("CapEff:")[1].split()[0], 16)
-    except (OSError, IndexError, ValueError):
+        found = re.search(rb"^CapEff:\s*([0-9a-f]+)$", _STATUS.read_bytes(), re.MULTILINE)
+    except OSError:
         return None
+    if not found:
+        return None
+    effective = int(found[1], 16)
     return frozenset(name for name, bit in CAPABILITIES.items() if effective >> bit & 1)
 
 
 def _lockdown() -> str | None:
     """``none``, ``integrity`` or ``confidentiality``: the one in brackets."""
     try:
-        text = _LOCKDOWN.read_text()
-        return text[text.index("[") + 1 : text.index("]")]
+        found = re.search(r"\[(\w+)\]", _LOCKDOWN.read_text())
     except (OSError, ValueError):
         return None
+    return found[1] if found else None
 
 
 def _number(setting: Path) -> int | None:
@@ -93,11 +112,35 @@ def _number(setting: Path) -> int | None:
         return None
 
 
+def _switch(setting: Path) -> bool | None:
+    number = _number(setting)
+    return None if number is None else bool(number)
+
+
+def _ftrace_enabled() -> bool | None:
+    """A kernel that found fault with its own ftrace has switched it off for good, and answers so
+    (ENODEV).
+    """
+    try:
+        return bool(int(_FTRACE_ENABLED.read_text()))
+    except ValueError:
+        return None
+    except OSError as error:
+        return False if error.errno == errno.ENODEV else None
+
+
+def _initial_pid_namespace() -> bool | None:
+    try:
+        return _PID_NAMESPACE.stat().st_ino == _INITIAL_PID_NAMESPACE
+    except OSError:
+        return None
+
+
 def _five_level_page_tables() -> bool | None:
     """The kernel takes the flag away where it does not use them (check_la57_support())."""
     try:
         text = _CPUINFO.read_text()
-    except OSError:
+    except (OSError, ValueError):
         return None
     flags = next((line for line in text.splitlines() if line.startswith("flags")), None)
     return None if flags is None else "la57" in flags.split()
@@ -113,7 +156,7 @@ def _preemptible(version: str) -> bool | None:
         return True
     try:
         chosen = _PREEMPTION.read_text().partition("(")[2].partition(")")[0]
-    except OSError:
+    except (OSError, ValueError):
         return None
     return chosen not in ("none", "voluntary") if chosen else None
 
@@ -134,12 +177,37 @@ def _any(known: Iterable[bool | None]) -> bool | None:
     return True if True in answers else None if None in answers else False
 
 
-def _function(name: str, btf: BTF | None) -> FunctionFacts:
-    function_id = btf.function_id(name) if btf else None
+@dataclass(frozen=True)
+class _Types:
+    """What is asked of a kernel's types; of functions the parameters and the type id."""
+
+    missing_members: tuple[str, ...] = ()
+    current_task: bool | None = None
+    functions: Mapping[str, tuple[tuple[str, ...] | None, int | None]] = field(default_factory=dict)
+
+
+def _types(btf: BTF) -> _Types:
+    """Raises BTFError."""
+    return _Types(
+        kernel_types.missing(btf),
+        "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id"),
+        {name: (btf.parameters(name), btf.function_id(name)) for name in TRACED_FUNCTIONS},
+    )
+
+
+class _Probes(NamedTuple):
+    """The kinds of probes that would run: others are not tried, for the kernel would take them."""
+
+    fentry: bool
+    kprobe: bool
+
+
+def _function(name: str, types: _Types | None, probes: _Probes) -> FunctionFacts:
+    parameters, function_id = types.functions[name] if types else (None, None)
     return FunctionFacts(
-        parameters=btf.parameters(name) if btf else None,
-        fentry=False if function_id is None else trial.fentry(function_id),
-        kprobe=trial.kprobe(name),
+        parameters=parameters,
+        fentry=probes.fentry and function_id is not None and trial.fentry(function_id),
+        kprobe=probes.kprobe and trial.kprobe(name),
     )
 
 
@@ -152,21 +220,33 @@ def collect(
     `pte_trace.driver.bcc_version`). Does not raise.
     """
     system = os.uname()
+    types = None
+    try:
+        types = _types(btf) if btf else None
+    except BTFError as error:
+        btf_problem = error.problem
+    ftrace_enabled, kprobes_armed = _ftrace_enabled(), _switch(_KPROBES_ARMED)
+    probes = _Probes(
+        fentry=ftrace_enabled is not False,
+        kprobe=ftrace_enabled is not False and kprobes_armed is not False,
+    )
     return HostFacts(
         release=system.release,
         machine=system.machine,
+        root=os.geteuid() == 0,
+        initial_pid_namespace=_initial_pid_namespace(),
         capabilities=_capabilities(),
         lockdown=_lockdown(),
         bpf_errno=trial.bpf_errno(),
-        btf=btf is not None,
+        btf=types is not None,
         btf_problem=btf_problem,
-        missing_members=kernel_types.missing(btf) if btf else (),
-        current_task_btf=(
-            "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id") if btf else None
-        ),
+        missing_members=types.missing_members if types else (),
+        current_task_btf=types.current_task if types else None,
         preemptible=_preemptible(system.version),
         kernel_memory_readable=trial.kernel_memory_readable(),
         kprobes=_exists(_KPROBE_PMU),
+        kprobes_armed=kprobes_armed,
+        ftrace_enabled=ftrace_enabled,
         tracefs=_any(map(_exists, _TRACEFS)),
         kptr_restrict=_number(_KPTR_RESTRICT),
         perf_event_paranoid=_number(_PERF_EVENT_PARANOID),
@@ -175,7 +255,7 @@ def collect(
         behavior=behavior.observe(),
         bcc_version=bcc[0],
         bcc_impostor=bcc[1],
-        functions={name: _function(name, btf) for name in TRACED_FUNCTIONS},
+        functions={name: _function(name, types, probes) for name in TRACED_FUNCTIONS},
     )
 
 
@@ -188,4 +268,4 @@ def read_btf() -> tuple[BTF | None, str | None]:
     except OSError as error:
         return None, error.strerror
     except BTFError as error:
-        return None, error.what
+        return None, error.problem

@@ -16,6 +16,10 @@ from pte_trace.facts import FunctionFacts, HostFacts
 
 _ROOT = "Run it as root: sudo pte-trace"
 _ALLOW_PERF_EVENTS = "sudo sysctl kernel.perf_event_paranoid=2"
+_CONTAINER = (
+    "Give the container CAP_BPF and CAP_PERFMON (docker run --cap-add BPF --cap-add PERFMON), or"
+    " run pte-trace on the host."
+)
 _LAB = "pte-trace lab run -- pte-trace run -- CMD"
 
 
@@ -106,10 +110,15 @@ class PageTables:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to attach. Nothing is attached where ``refusal`` is set."""
+    """What to attach. Nothing is attached where ``refusal`` is set.
+
+    ``by_process`` is set where everything can be traced, but not what is asked for by PID, nor
+    a command.
+    """
 
     attachments: Mapping[str, Attachment]
     refusal: Refusal | None
+    by_process: Refusal | None = None
     follow_btf_pointers: bool = False
     current_task_btf: bool = False
     page_tables: PageTables = PageTables()
@@ -118,6 +127,14 @@ class Plan:
     def functions(self) -> Mapping[str, Attachment]:
         """The attachments by function: two hooks may share one."""
         return {attachment.function: attachment for attachment in self.attachments.values()}
+
+
+_FOREIGN_PIDS = Refusal(
+    "In a PID namespace (a container's) neither -p nor a command can be traced: the kernel knows"
+    " processes by the host's PIDs, which are also those shown.",
+    "Run it on the host, or in a container with the host's PIDs (docker run --pid=host); or trace"
+    " the whole machine, a name (-c) or a cgroup.",
+)
 
 
 def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
@@ -143,6 +160,7 @@ def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
     return Plan(
         attachments,
         None,
+        by_process=_FOREIGN_PIDS if facts.initial_pid_namespace is False else None,
         follow_btf_pointers=direct,
         current_task_btf=direct and facts.current_task_btf is True,
         page_tables=_page_tables(facts),
@@ -231,7 +249,14 @@ def _refusal(facts: HostFacts) -> Refusal | None:
                 " container's seccomp filter does.",
                 f"Run pte-trace on the host itself, or use a lab guest: {_LAB}",
             )
-        return Refusal("Tracing needs the right to load BPF programs.", _ROOT)
+        return Refusal("Tracing needs the right to load BPF programs.", _more_rights(facts))
+    if facts.ftrace_enabled is False:
+        return Refusal(
+            "Function tracing is switched off (kernel.ftrace_enabled=0): no program that is put on"
+            " a function would run.",
+            "sudo sysctl kernel.ftrace_enabled=1; where that fails, the kernel has given ftrace up"
+            " (dmesg says why) until it is booted again.",
+        )
     if facts.btf is not True:
         return Refusal(
             f"This kernel's type information (BTF) cannot be read: {facts.btf_problem}.",
@@ -263,6 +288,10 @@ def _refusal(facts: HostFacts) -> Refusal | None:
     return None
 
 
+def _more_rights(facts: HostFacts) -> str:
+    return _CONTAINER if facts.root else _ROOT
+
+
 def _attach(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Attachment | None:
     """A stand-in reached in the preferred way comes before the function itself in another one.
 
@@ -292,8 +321,13 @@ def _unattachable(hook: Hook, facts: HostFacts, ways: tuple[How, ...]) -> Refusa
             "Boot a kernel with CONFIG_KPROBES=y and CONFIG_PERF_EVENTS=y, or use a lab guest:"
             f" {_LAB}",
         )
+    if facts.kprobes_armed is False:
+        return Refusal(
+            f"{why[:-1]}: kprobes are switched off.",
+            "echo 1 | sudo tee /sys/kernel/debug/kprobes/enabled",
+        )
     if facts.capabilities is not None and not facts.capabilities & {"CAP_SYS_ADMIN", "CAP_PERFMON"}:
-        return Refusal(why, _ROOT)
+        return Refusal(why, _more_rights(facts))
     if (
         facts.capabilities is not None
         and "CAP_SYS_ADMIN" not in facts.capabilities

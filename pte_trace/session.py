@@ -62,12 +62,13 @@ class Session:
         self._btf: BTF | None = None
 
     def examine(self) -> None:
-        """Find out how this host is traced; nothing stays attached. Raises HostError."""
+        """Find out how what is asked for is traced; nothing stays attached. Raises HostError."""
         btf, problem = facts.read_btf()
         self.facts = facts.collect(btf, problem, bcc_version())
         self.plan: Plan = plan.make(self.facts, self._ways)
-        if self.plan.refusal:
-            raise HostError(self.plan.refusal.why, self.plan.refusal.mend)
+        by_process = self.plan.by_process if self.filters.by_process else None
+        if refusal := self.plan.refusal or by_process:
+            raise HostError(refusal.why, refusal.mend)
         self.kernel = Kernel(self.facts.release or "unknown", self.facts.behavior.optimization)
         self._btf = btf
 

@@ -40,6 +40,8 @@ def host(**changes: Any) -> HostFacts:
     capable = HostFacts(
         release="6.18.0-test",
         machine="x86_64",
+        root=True,
+        initial_pid_namespace=True,
         capabilities=frozenset(CAPABILITIES),
         lockdown="none",
         btf=True,
@@ -47,6 +49,8 @@ def host(**changes: Any) -> HostFacts:
         preemptible=False,
         kernel_memory_readable=True,
         kprobes=True,
+        kprobes_armed=True,
+        ftrace_enabled=True,
         tracefs=True,
         kptr_restrict=0,
         perf_event_paranoid=2,

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pte_trace.facts import FunctionFacts, HostFacts
-from pte_trace.plan import HOOKS, Plan, capabilities, degraded
+from pte_trace.plan import HOOKS, Plan, Refusal, capabilities, degraded
 
 _SAID = {True: "yes", False: "no", None: "unknown"}
+_SWITCH = {True: "on", False: "off", None: "unknown"}
+_PIDS = {True: "the kernel's", False: "a namespace's, not the kernel's", None: "unknown"}
 _TRIED = {True: "yes", False: "no", None: "refused"}
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 
@@ -30,10 +32,16 @@ def _facts(facts: HostFacts) -> list[tuple[str, str]]:
         ("type information (BTF)", _SAID[facts.btf] + _because(facts.btf_problem)),
         ("BPF programs accepted", _SAID[facts.bpf_errno is None]),
         ("kernel memory readable", _SAID[facts.kernel_memory_readable]),
-        ("kprobes", _SAID[facts.kprobes]),
+        ("kprobes", _SAID[facts.kprobes] + _because(_disarmed(facts))),
+        ("function tracing (ftrace)", _SWITCH[facts.ftrace_enabled]),
+        ("PIDs", _PIDS[facts.initial_pid_namespace]),
         ("tracefs mounted", _SAID[facts.tracefs] + " (not needed)"),
         ("BCC", facts.bcc_version or "no" + _because(_impostor(facts))),
     ]
+
+
+def _disarmed(facts: HostFacts) -> str | None:
+    return "switched off" if facts.kprobes_armed is False else None
 
 
 def _impostor(facts: HostFacts) -> str | None:
@@ -101,14 +109,24 @@ def _needed(facts: HostFacts, plan: Plan) -> Table:
 
 
 def _degraded(plan: Plan) -> list[RenderableType]:
+    found = [(said, hook.mend) for hook, said in degraded(plan.attachments).items()]
+    if plan.by_process:
+        found.append((plan.by_process.why, plan.by_process.mend))
     parts: list[RenderableType] = []
-    for hook, said in degraded(plan.attachments).items():
-        parts += [Text(), Text(said, style="yellow"), Padding.indent(Text(hook.mend), 2)]
+    for said, mend in found:
+        parts += [Text(), Text(said, style="yellow"), Padding.indent(Text(mend), 2)]
     return parts
 
 
+def _refusal(refusal: Refusal | None) -> dict[str, str] | None:
+    return {"why": refusal.why, "mend": refusal.mend} if refusal else None
+
+
 def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
-    """Facts (null is unknown), functions as tried, the plan, and why there is none."""
+    """Facts (null is unknown), functions as tried, the plan, and why there is none.
+
+    ``refusal_by_process``: why a process cannot be traced by its PID, nor a command.
+    """
     return {
         "kernel": {"release": facts.release, "optimization": facts.behavior.optimization},
         "facts": {
@@ -119,6 +137,9 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             "bpf": facts.bpf_errno is None,
             "kernel_memory_readable": facts.kernel_memory_readable,
             "kprobes": facts.kprobes,
+            "kprobes_armed": facts.kprobes_armed,
+            "ftrace_enabled": facts.ftrace_enabled,
+            "initial_pid_namespace": facts.initial_pid_namespace,
             "tracefs": facts.tracefs,
             "kptr_restrict": facts.kptr_restrict,
             "preemptible": facts.preemptible,
@@ -150,5 +171,6 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             dict(capabilities(facts, plan.attachments)) if plan.refusal is None else {}
         ),
         "traceable": plan.refusal is None,
-        "refusal": plan.refusal and {"why": plan.refusal.why, "mend": plan.refusal.mend},
+        "refusal": _refusal(plan.refusal),
+        "refusal_by_process": _refusal(plan.refusal or plan.by_process),
     }

@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         once = [item for item in items if item.get_closest_marker("once")]
         config.hook.pytest_deselected(items=once)
         items[:] = [item for item in items if item not in once]
+    items.sort(key=lambda item: item.get_closest_marker("lasting") is not None)
 
 
 @pytest.hookimpl(wrapper=True)

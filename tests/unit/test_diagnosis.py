@@ -38,6 +38,10 @@ def fact(facts: HostFacts, name: str) -> str:
         (host(bpf_errno=1), "BPF programs accepted", "no"),
         (host(kernel_memory_readable=None), "kernel memory readable", "unknown"),
         (host(kprobes=False), "kprobes", "no"),
+        (host(kprobes_armed=False), "kprobes", "yes: switched off"),
+        (host(ftrace_enabled=False), "function tracing (ftrace)", "off"),
+        (host(), "PIDs", "the kernel's"),
+        (host(initial_pid_namespace=False), "PIDs", "a namespace's, not the kernel's"),
         (host(bcc_version=None), "BCC", "no"),
         (
             host(bcc_version=None, bcc_impostor="/x/bcc"),
@@ -75,6 +79,15 @@ def test_what_is_degraded_is_told_with_what_mends_it() -> None:
     assert "using its caller change_protection, and page tables are looked for" in shown
     assert "mends this" in shown
     assert "mends this" not in page(host())
+
+
+def test_in_a_pid_namespace_what_cannot_be_asked_for_is_told() -> None:
+    facts = host(initial_pid_namespace=False)
+    assert "neither -p nor a command" in page(facts)
+    made = diagnosis.document(facts, plan.make(facts))
+    assert made["refusal"] is None
+    assert made["refusal_by_process"]["mend"].startswith("Run it on the host")
+    assert diagnosis.document(host(), plan.make(host()))["refusal_by_process"] is None
 
 
 def test_a_hook_that_is_done_without_has_its_line() -> None:

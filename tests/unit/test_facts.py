@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pte_trace import facts
+from pte_trace import facts, plan, trial
+from pte_trace.btf import BTF
+from tests.btf_writer import BTFWriter, kernel_btf
 
 
 def refuse(path: Path, **_: Any) -> None:
@@ -69,3 +73,81 @@ def test_whether_the_kernel_may_be_preempted_is_read_where_it_is_told(
         place.write_text(chosen)
     monkeypatch.setattr(facts, "_PREEMPTION", place)
     assert facts._preemptible(version) is preemptible
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        (b"Name:\tpython3\nCapEff:\t000000c000000000\n", {"CAP_PERFMON", "CAP_BPF"}),
+        (b"Name:\tCapEff:\tffffffff\nCapEff:\t0000000000000000\n", set()),
+        (b"Name:\t\xff\xfe\nCapEff:\t0000000000200000\n", {"CAP_SYS_ADMIN"}),
+        (b"Name:\tCapEff:\n", None),
+        (b"CapEff:\tmany\n", None),
+        (b"", None),
+    ],
+)
+def test_capabilities_are_told_whatever_the_process_is_called(
+    status: bytes, found: set[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "_STATUS", tmp_path / "status")
+    (tmp_path / "status").write_bytes(status)
+    assert facts._capabilities() == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("0\n", False), ("1\n", True), ("", None), ("?", None)]
+)
+def test_a_switch_is_on_or_off_or_unknown(text: str, found: bool | None, tmp_path: Path) -> None:
+    (tmp_path / "switch").write_text(text)
+    assert facts._switch(tmp_path / "switch") is found
+    assert facts._switch(tmp_path / "gone") is None
+
+
+def test_types_that_contradict_themselves_are_a_fact_not_an_error() -> None:
+    write = BTFWriter()
+    prototype = write.integer("int", 4)
+    write.function_of("do_wp_page", prototype)
+    found = facts.collect(BTF(write.blob()), None, ("0.26.0", None))
+    assert found.btf is False
+    assert found.btf_problem == "the function do_wp_page has no prototype"
+    refusal = plan.make(replace(found, bpf_errno=None, machine="x86_64", lockdown=None)).refusal
+    assert refusal is not None
+    assert refusal.why.count("cannot be read") == 1
+    assert refusal.why.endswith("cannot be read: the function do_wp_page has no prototype.")
+
+
+def test_where_ftrace_is_off_nothing_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tried(_: object) -> bool:
+        raise AssertionError
+
+    (tmp_path / "ftrace_enabled").write_text("0\n")
+    monkeypatch.setattr(facts, "_FTRACE_ENABLED", tmp_path / "ftrace_enabled")
+    monkeypatch.setattr(trial, "kprobe", tried)
+    monkeypatch.setattr(trial, "fentry", tried)
+    found = facts.collect(BTF(kernel_btf()), None, (None, None))
+    assert found.ftrace_enabled is False
+    assert {(each.fentry, each.kprobe) for each in found.functions.values()} == {(False, False)}
+
+
+@pytest.mark.parametrize(("number", "found"), [(errno.ENODEV, False), (errno.ENOENT, None)])
+def test_ftrace_that_the_kernel_gave_up_is_off(
+    number: int, found: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise OSError(number, "")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert facts._ftrace_enabled() is found
+
+
+def test_kprobes_that_are_switched_off_are_not_to_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "enabled").write_text("0\n")
+    monkeypatch.setattr(facts, "_KPROBES_ARMED", tmp_path / "enabled")
+    monkeypatch.setattr(trial, "kprobe", lambda _: True)
+    found = facts.collect(None, "gone", (None, None))
+    assert found.kprobes_armed is False
+    assert {function.kprobe for function in found.functions.values()} == {False}

@@ -203,8 +203,10 @@ def unattachable(**changes: object) -> HostFacts:
     ("facts", "mend"),
     [
         (unattachable(kprobes=False), "CONFIG_KPROBES=y"),
-        (unattachable(capabilities=NOBODY), "sudo pte-trace"),
-        (unattachable(capabilities=frozenset({"CAP_BPF"})), "sudo pte-trace"),
+        (unattachable(kprobes_armed=False), "echo 1 | sudo tee /sys/kernel/debug/kprobes/enabled"),
+        (unattachable(capabilities=NOBODY, root=False), "sudo pte-trace"),
+        (unattachable(capabilities=NOBODY), "--cap-add BPF"),
+        (unattachable(capabilities=frozenset({"CAP_BPF"}), root=False), "sudo pte-trace"),
         (unattachable(capabilities=frozenset({"CAP_PERFMON"})), "pte-trace doctor"),
         (
             unattachable(capabilities=frozenset({"CAP_PERFMON"}), perf_event_paranoid=3),
@@ -214,7 +216,8 @@ def unattachable(**changes: object) -> HostFacts:
         (unattachable(), "pte-trace doctor"),
     ],
     ids=[
-        *("no kprobes", "no capabilities", "CAP_BPF", "CAP_PERFMON", "perf is root's"),
+        *("no kprobes", "kprobes switched off", "no capabilities", "root without capabilities"),
+        *("CAP_BPF", "CAP_PERFMON", "perf is root's"),
         *("unknown", "root"),
     ],
 )
@@ -253,14 +256,24 @@ REFUSALS = {
         "on the host itself",
     ),
     "bpf refused to a user": (
-        host(bpf_errno=errno.EPERM, capabilities=NOBODY),
+        host(bpf_errno=errno.EPERM, capabilities=NOBODY, root=False),
         "needs the right to load BPF programs",
         "sudo pte-trace",
     ),
+    "bpf refused to a container's root": (
+        host(bpf_errno=errno.EPERM, capabilities=NOBODY),
+        "needs the right to load BPF programs",
+        "docker run --cap-add BPF",
+    ),
     "bpf refused to somebody unknown": (
-        host(bpf_errno=errno.EPERM, capabilities=None),
+        host(bpf_errno=errno.EPERM, capabilities=None, root=False),
         "needs the right to load BPF programs",
         "sudo pte-trace",
+    ),
+    "ftrace off": (
+        host(ftrace_enabled=False),
+        "switched off (kernel.ftrace_enabled=0)",
+        "sysctl kernel.ftrace_enabled=1",
     ),
     "no BTF": (
         host(btf=False, btf_problem="it was built without CONFIG_DEBUG_INFO_BTF"),
@@ -318,6 +331,9 @@ def test_a_host_that_cannot_be_traced_is_told_why_and_how_to_mend_it(
         host(kernel_memory_readable=None),
         host(kprobes=False),
         host(kprobes=None),
+        host(kprobes_armed=None),
+        host(ftrace_enabled=None),
+        host(initial_pid_namespace=None),
         host(tracefs=False),
         host(kptr_restrict=2),
         host(bcc_version="unknown"),
@@ -332,6 +348,9 @@ def test_a_host_that_cannot_be_traced_is_told_why_and_how_to_mend_it(
         "kernel memory not known",
         "no kprobes",
         "kprobes not known",
+        "kprobes armed or not",
+        "ftrace not known",
+        "PID namespace not known",
         "tracefs",
         "kptr_restrict",
         "BCC version not known",
@@ -339,6 +358,15 @@ def test_a_host_that_cannot_be_traced_is_told_why_and_how_to_mend_it(
 )
 def test_what_tracing_does_not_need_does_not_stop_it(facts: HostFacts) -> None:
     assert make(facts) == make(host())
+
+
+def test_in_a_pid_namespace_all_can_be_traced_but_what_is_asked_for_by_process() -> None:
+    plan = make(host(initial_pid_namespace=False))
+    assert plan.by_process is not None
+    assert "neither -p nor a command can be traced" in plan.by_process.why
+    assert "--pid=host" in plan.by_process.mend
+    assert replace(plan, by_process=None) == make(host())
+    assert make(host()).by_process is None
 
 
 def test_the_machine_is_looked_at_before_all_else() -> None:
