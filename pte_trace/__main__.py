@@ -15,6 +15,7 @@ import click
 
 from pte_trace.cli import cli
 from pte_trace.errors import PteTraceError
+from pte_trace.views.printable import printable
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -53,9 +54,11 @@ def _drop_what_nobody_takes() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _say(*lines: str) -> None:
+def _say(*said: str) -> None:
+    """*said* may have lines: the end of a log."""
+    shown = ("\n".join(map(printable, each.split("\n"))) for each in said if each)
     with suppress(OSError):
-        print(*filter(None, lines), sep="\n  ", file=sys.stderr, flush=True)
+        print(*shown, sep="\n  ", file=sys.stderr, flush=True)
 
 
 def _run() -> int:

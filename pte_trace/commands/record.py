@@ -18,6 +18,7 @@ from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
 from pte_trace.session import Session
 from pte_trace.views import diagnosis, write
+from pte_trace.views.printable import printable
 from pte_trace.views.sentences import several
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def record(
         status = recording.of_command(command, repeat) if command else recording.until_ended()
     with write.working(f"Writing {target}"):
         recording.finish()
-    click.echo(f"{target}: {recording}.", err=True)
+    click.echo(f"{printable(str(target))}: {recording}.", err=True)
     click.get_current_context().exit(status)
 
 

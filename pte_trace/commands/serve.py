@@ -17,6 +17,7 @@ from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.server import Server
 from pte_trace.plan import capabilities_to_read
+from pte_trace.views.printable import printable
 
 
 @click.command()
@@ -96,4 +97,4 @@ def serve(
 
 
 def _say(sentence: str) -> None:
-    print(f"pte-trace: {sentence}", file=sys.stderr, flush=True)
+    print(f"pte-trace: {printable(sentence)}", file=sys.stderr, flush=True)

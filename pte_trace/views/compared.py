@@ -22,6 +22,7 @@ from pte_trace.recording.comparison import (
     Unit,
 )
 from pte_trace.views import recorded, sentences
+from pte_trace.views.printable import printable
 
 _STYLES = {
     Judgement.BEYOND: "bold",
@@ -45,7 +46,7 @@ def subject(place: int, of: Subject) -> str:
     said = recorded.heading(of.metadata, of.summary)
     kernel = sentences.heading(of.summary.whole).plain
     summary = sentences.summary(of.summary.whole).plain
-    return f"{letter(place)}: {of.name}. {said} {kernel}. {summary}"
+    return f"{letter(place)}: {printable(of.name)}. {said} {kernel}. {summary}"
 
 
 def reservations(comparison: Comparison) -> list[str]:
@@ -180,7 +181,7 @@ def _flat(comparison: Comparison) -> Iterator[list[object]]:
         for place, sample in enumerate(line.samples):
             least, most = sample.spread or (None, None)
             row: list[object] = [line.metric.name, line.metric.unit.value]
-            row += [comparison.subjects[place].name, len(sample.values)]
+            row += [printable(comparison.subjects[place].name), len(sample.values)]
             row += [sample.median, least, most]
             if place:
                 difference = line.differences[place - 1]
@@ -206,7 +207,7 @@ def page(comparison: Comparison) -> str:
     """One self-contained page."""
     from pte_trace.views import comparison_plots, page
 
-    names = " and ".join(subject.name for subject in comparison.subjects)
+    names = " and ".join(printable(subject.name) for subject in comparison.subjects)
     return page.page(
         f"pte-trace: {names} compared",
         [

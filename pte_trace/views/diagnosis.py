@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pte_trace.facts import FunctionFacts, HostFacts
 from pte_trace.plan import HOOKS, Plan, Refusal, capabilities, degraded
+from pte_trace.views.printable import printable
 
 _SAID = {True: "yes", False: "no", None: "unknown"}
 _SWITCH = {True: "on", False: "off", None: "unknown"}
@@ -61,7 +62,7 @@ def page(facts: HostFacts, plan: Plan) -> RenderableType:
     """The verdict, the facts, what was tried, the plan, and what it cannot do as it should."""
     found = Table(box=None, show_header=False, pad_edge=False)
     for name, value in _facts(facts):
-        found.add_row(Text(name), Text(value))
+        found.add_row(Text(name), Text(printable(value)))
     found.add_row(Text("preemptible kernel"), Text(_SAID[facts.preemptible]))
     found.add_row(Text("soft-dirty bits"), Text(_SAID[facts.behavior.soft_dirty]))
     at_work = _OPTIMIZATION[facts.behavior.optimization]
