@@ -217,7 +217,7 @@ class BTF:
     def _walk(self, position: int, path: list[str]) -> Member | None:
         offset = 0
         for depth, name in enumerate(path):
-            step = self._find(position, name, frozenset())
+            step = self._find(position, name, set())
             if step is None:
                 return None
             bits, type_id = step
@@ -234,15 +234,18 @@ class BTF:
             position = self._resolve(type_id)
         return None
 
-    def _find(self, position: int, name: str, inside: frozenset[int]) -> tuple[int, int] | None:
+    def _find(
+        self, position: int, name: str, seen: set[int], depth: int = 0
+    ) -> tuple[int, int] | None:
         """Bit offset and type id of the member *name*, looked for in anonymous members too.
 
-        *inside* are the positions of the types on the way here: none may contain itself.
+        *seen* are the positions of the types looked into, *depth* is how many this one is in.
         """
-        if self._kind(position) not in _COMPOSITES:
+        if self._kind(position) not in _COMPOSITES or position in seen:
             return None
-        if position in inside:
-            raise BTFError("a struct contains itself")
+        if depth == _MOST_NESTING:
+            raise BTFError("its structs are nested without end")
+        seen.add(position)
         packed = self._bitfields(position)
         for index in range(self._count(position)):
             at = position + _TYPE_WORDS + 3 * index
@@ -252,7 +255,7 @@ class BTF:
                 if self._string(name_off) == name:
                     return bits, type_id
                 continue
-            inner = self._find(self._resolve(type_id), name, inside | {position})
+            inner = self._find(self._resolve(type_id), name, seen, depth + 1)
             if inner is not None:
                 return bits + inner[0], inner[1]
         return None

@@ -17,6 +17,7 @@ from tests.kernel.conftest import WORKLOADS, Finished
 
 PAGES = 23
 KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
+FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 pytestmark = pytest.mark.once
@@ -98,7 +99,7 @@ def test_in_a_pid_namespace_the_machine_can_be_traced_but_no_process() -> None:
     assert "neither -p nor a command" in found["refusal_by_process"]["why"]
     assert host.is_refused(found["refusal_by_process"])
 
-    code = "import mmap\nwhile True: m = mmap.mmap(-1, 4096); m[0] = 1"
+    code = "import mmap, time\nwhile True: m = mmap.mmap(-1, 4096); m[0] = 1; time.sleep(0.2)"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         try:
             done = host.run("top", "-n", 1, "--format", "json")
@@ -139,14 +140,15 @@ def test_kprobes_that_are_switched_off_are_not_used() -> None:
 
 @pytest.mark.lasting
 def test_a_kernel_that_is_locked_down_or_traces_no_functions() -> None:
-    """Each step of it holds until the kernel is booted again."""
+    """A lockdown holds until the kernel is booted again."""
     LOCKDOWN.write_text("integrity")
     Host().traced()
 
-    Path("/proc/sys/kernel/ftrace_enabled").write_text("0")
+    FTRACE.write_text("0")
     refusal = Host().doctor()["refusal"]
     assert "kernel.ftrace_enabled=0" in refusal["why"]
     assert Host().is_refused(refusal)
+    FTRACE.write_text("1")
 
     LOCKDOWN.write_text("confidentiality")
     refusal = Host().doctor()["refusal"]

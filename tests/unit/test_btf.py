@@ -317,6 +317,28 @@ def test_a_struct_within_itself_is_refused_or_answered(copies: int) -> None:
         assert BTF(write.blob()).member("loop", "absent") is None
 
 
+@pytest.mark.timeout(2)
+def test_structs_with_two_of_the_next_inside_are_looked_into_once() -> None:
+    write = BTFWriter()
+    inner = write.union("", Field("only", write.integer("u8", 1)))
+    for _ in range(40):
+        inner = write.union("", Field("", inner), Field("", inner))
+    write.struct("outer", Field("", inner))
+    btf = BTF(write.blob())
+    assert btf.member("outer", "absent") is None
+    assert btf.member("outer", "only") == Member(0, 1)
+
+
+def test_structs_in_structs_without_end_are_refused() -> None:
+    write = BTFWriter()
+    inner = write.integer("u8", 1)
+    for _ in range(2000):
+        inner = write.struct("", Field("", inner))
+    write.struct("outer", Field("", inner))
+    with pytest.raises(BTFError, match="nested without end"):
+        BTF(write.blob()).member("outer", "absent")
+
+
 def test_a_function_whose_prototype_is_none_is_refused_or_answered() -> None:
     write = BTFWriter()
     prototype = struct.pack("<4I", 0, 1 << 24 | 0xFFFF, 4, 0)  # an int that claims 65535 entries
