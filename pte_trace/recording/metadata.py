@@ -87,7 +87,3 @@ def from_document(document: Mapping[str, Any]) -> Metadata:
 
 def dumps(metadata: Metadata) -> bytes:
     return json.dumps(metadata.document()).encode()
-
-
-def loads(text: bytes) -> Metadata:
-    return from_document(json.loads(text))

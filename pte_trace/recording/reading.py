@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -10,11 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pte_trace.errors import RecordingError
-from pte_trace.recording import journal, layout, parquet, pruning
-from pte_trace.recording.metadata import FORMAT, Metadata, loads
+from pte_trace.recording import checks, journal, layout, parquet, pruning
+from pte_trace.recording.metadata import FORMAT, Metadata, from_document
 
 _RECORD = "Make one: sudo pte-trace record -o FILE.parquet -- CMD"
 _AGAIN = "Record again, or take an undamaged copy."
+# A file that ends too early, for Arrow, is an EOFError; too deep a JSON is a RecursionError.
+_NONSENSE = (
+    *(pa.ArrowException, ArithmeticError, EOFError, LookupError, OSError, RecursionError),
+    *(TypeError, ValueError),
+)
 _BATCH = 4
 _GROUPS_AT_ONCE = 8
 
@@ -34,7 +41,8 @@ class Recording:
             raise RecordingError(f"{path} cannot be read: {error.strerror}.", _RECORD) from error
         try:
             self.ended = self._check()
-            self.metadata = self._metadata()
+            with self._believed():
+                self.metadata = self._metadata()
         except BaseException:
             self._file.close()
             raise
@@ -66,7 +74,7 @@ class Recording:
             self._file.seek(0)
             self._parquet = pq.ParquetFile(self._file)
             text = self._parquet.metadata.metadata[parquet.METADATA]
-            names = self._parquet.schema_arrow.names
+            known = checks.pruned(self._parquet.schema_arrow)
         else:
             frames = self._frames()
             text = next(frames, b"")
@@ -75,13 +83,26 @@ class Recording:
                 raise RecordingError(
                     f"{self.name} holds nothing yet: its recorder was killed at once.", _RECORD
                 )
-            names = pa.ipc.read_schema(pa.py_buffer(schema)).names
-        if f'"recording": {FORMAT},'.encode() not in text or names != layout.SCHEMA.names:
+            known = pa.ipc.read_schema(pa.py_buffer(schema)) == layout.SCHEMA
+        if f'"recording": {FORMAT},'.encode() not in text or not known:
             raise RecordingError(
                 f"{self.name} was made by another version of pte-trace.",
                 "Read it with the version that made it.",
             )
-        return loads(text)
+        document = json.loads(text)
+        checks.metadata(document)
+        return from_document(document)
+
+    @contextmanager
+    def _believed(self) -> Iterator[None]:
+        """What is whole by its checksum may have been made by anybody, and hold anything."""
+        try:
+            yield
+        except _NONSENSE as error:
+            raise RecordingError(
+                f"{self.name} holds what no recorder writes, whole as it is.",
+                "Have it from where it was recorded.",
+            ) from error
 
     def _frames(self) -> Iterator[bytes]:
         self._file.seek(len(journal.MAGIC))
@@ -93,6 +114,12 @@ class Recording:
         With *columns*, as Parquet names them, they need not have more than these. A column of the
         schema is whole; of one named by its leaves only those are there.
         """
+        with self._believed():
+            for batch in self._batches(columns):
+                checks.batch(batch)
+                yield batch
+
+    def _batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         if self.ended:
             groups = range(self._parquet.num_row_groups)
             step = _GROUPS_AT_ONCE if columns else 1
@@ -105,7 +132,9 @@ class Recording:
         next(frames), next(frames)
         batches: list[pa.RecordBatch] = []
         for frame in frames:
-            batches.append(pa.ipc.read_record_batch(pa.py_buffer(frame), layout.SCHEMA))
+            batch = pa.ipc.read_record_batch(pa.py_buffer(frame), layout.SCHEMA)
+            batch.validate(full=True)
+            batches.append(batch)
             if len(batches) == _BATCH:
                 yield from _merged(pa.Table.from_batches(batches))
                 batches = []
