@@ -98,7 +98,11 @@ test-unit: setup ## Tests of parts: no root, no kernel, seconds
 
 .PHONY: test-integration
 test-integration: setup ## Tests of whole subsystems with real files, sockets, processes; no root, no kernel
-	$(BIN)/python -m pytest -n auto tests/integration
+	$(BIN)/python -m pytest -n auto tests/integration tests/fuzz
+
+.PHONY: fuzz
+fuzz: setup ## Hostile files, names and command lines, many of each (a quarter of an hour)
+	$(BIN)/python -m pytest -n auto --hypothesis-profile fuzz tests/fuzz
 
 # Guests at a time. What each prints comes when it has ended.
 AT_ONCE ?= 2

@@ -122,11 +122,17 @@ def decode_code(
 def mapped_now(pid: int) -> list[CodeMapping]:
     """The executable memory that a process has at this moment; none if it is gone."""
     try:
-        lines = Path(f"/proc/{pid}/maps").read_text("utf-8", "backslashreplace").splitlines()
+        maps = Path(f"/proc/{pid}/maps").read_bytes()
     except OSError:
         return []
-    found = filter(None, map(_MAPS_LINE.fullmatch, lines))
-    return [_code_mapping(pid, *each.groups()) for each in found]
+    return list(code_in(maps, pid))
+
+
+def code_in(maps: bytes, pid: int) -> Iterator[CodeMapping]:
+    """From a /proc/PID/maps (proc_pid_maps(5)), where a name has no newline, but all else."""
+    for line in maps.decode("utf-8", "backslashreplace").split("\n"):
+        if found := _MAPS_LINE.fullmatch(line):
+            yield _code_mapping(pid, *found.groups())
 
 
 def _code_mapping(

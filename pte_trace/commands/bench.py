@@ -30,7 +30,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     """Whole pages, as 1G."""
     if value is None:
         return None
-    found = re.fullmatch(r"([0-9]+)([KMG]?)", value, re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", value, re.IGNORECASE)
     size = int(found[1]) * _UNITS[found[2].upper()] if found else 0
     if size <= 0 or size % PAGE:
         raise click.BadParameter(

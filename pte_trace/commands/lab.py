@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -25,10 +26,10 @@ def _ports(
     """HERE:THERE, as two numbers."""
     pairs = []
     for value in given:
-        here, _, there = value.partition(":")
-        if not here.isdecimal() or not there.isdecimal():
+        found = re.fullmatch(r"([0-9]{1,5}):([0-9]{1,5})", value)
+        if not found:
             raise click.BadParameter(f"{value} is not a pair of ports.", ctx, parameter)
-        pairs.append((int(here), int(there)))
+        pairs.append((int(found[1]), int(found[2])))
     return tuple(pairs)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +26,8 @@ from pte_trace.views import write
 _CGROUP_MOUNT = Path("/sys/fs/cgroup")
 _CGROUPS = f"Give a directory below {_CGROUP_MOUNT}; `systemd-cgls` lists them."
 _FORMATS = ("text", "json", "csv")
+# Some three hundred years.
+LONGEST_WAIT_S = threading.TIMEOUT_MAX
 _WAYS = {
     "auto": (How.FENTRY, How.KPROBE),
     "fentry": (How.FENTRY,),
@@ -289,8 +291,8 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def seconds(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """A time to wait: click's FloatRange lets nan and inf through."""
-    if value is not None and not math.isfinite(value):
+    """A time that can be waited for: click's FloatRange lets nan and inf through."""
+    if value is not None and not value <= LONGEST_WAIT_S:
         raise click.BadParameter(f"{value} is not a number of seconds.", ctx, parameter)
     return value
 

@@ -102,7 +102,7 @@ def _replay(
             "Leave out -p, -c and --cgroup, or give them to `pte-trace record`.",
         )
     with Recording(path) as recording, request.output(sys.stdout) as stream:
-        pause = recording.metadata.interval_s / speed
+        pause = min(recording.metadata.interval_s / speed, options.LONGEST_WAIT_S)
         _show(Replay(recording), request, stream, pause, count, sort, rows)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -87,7 +88,7 @@ def _tcp(address: str) -> list[socket.socket]:
     bracketed = host.startswith("[") and host.endswith("]")
     if (
         not colon
-        or not port.isdecimal()
+        or not re.fullmatch(r"[0-9]{1,5}", port)
         or int(port) > _HIGHEST_PORT
         or (":" in host and not bracketed)
     ):

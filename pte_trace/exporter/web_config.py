@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from pte_trace.errors import UsageError
+from pte_trace.views.printable import printable
 
 _VERSIONS = {
     "TLS12": ssl.TLSVersion.TLSv1_2,
@@ -37,6 +38,11 @@ _HEADERS = {
 _TLS_KEYS = (
     *("cert_file", "key_file", "client_auth_type", "client_ca_file"),
     *("min_version", "max_version", "prefer_server_cipher_suites"),
+)
+# The others are raised for what a tag or a pattern makes a number or a date, and is none.
+_NOT_YAML = (
+    *(yaml.YAMLError, AttributeError, LookupError, OverflowError, RecursionError),
+    *(TypeError, ValueError),
 )
 _DOCUMENTED = "Its format is the exporter-toolkit's: tls_server_config, basic_auth_users."
 
@@ -72,7 +78,7 @@ class _Reading:
             raise self._unreadable(self._path, error) from error
         try:
             document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except _NOT_YAML as error:
             mark = getattr(error, "problem_mark", None)
             where = f" in line {mark.line + 1}" if mark else ""
             raise self._wrong(f"is not YAML{where}") from error
@@ -149,8 +155,8 @@ class _Reading:
         return {name: hashed.encode() for name, hashed in users.items()}
 
     def _file(self, name: Any) -> Path:
-        if not isinstance(name, str):
-            raise self._wrong(f"names a file {name!r}, which is no path")
+        if not isinstance(name, str) or not name.isprintable():
+            raise self._wrong(f"names a file {_shown(name)}, which is no path")
         path = self._path.parent / name
         self._files.append(path)
         return path
@@ -158,18 +164,18 @@ class _Reading:
     def _choice(self, settings: Mapping[str, Any], name: str, default: str, among: Any) -> Any:
         value = settings.get(name) or default
         if not isinstance(value, str) or value not in among:
-            raise self._wrong(f"has {name}: {value}; known here: {', '.join(among)}")
+            raise self._wrong(f"has {name}: {_shown(value)}; known here: {', '.join(among)}")
         return among[value]
 
     def _switch(self, name: str, value: Any) -> bool:
         if not isinstance(value, bool | None):
-            raise self._wrong(f"has {name}: {value}, which is neither true nor false")
+            raise self._wrong(f"has {name}: {_shown(value)}, which is neither true nor false")
         return bool(value)
 
     def _strings(self, name: str, given: Any, known: list[str] | None = None) -> dict[str, str]:
         found = self._mapping(name, given, known)
         for key, value in found.items():
-            if not isinstance(key, str) or not isinstance(value, str) or "\n" in value:
+            if not (isinstance(key, str) and isinstance(value, str) and value.isprintable()):
                 raise self._wrong(f"has {name} {key!r}, which is not a line of text")
         return found
 
@@ -193,3 +199,10 @@ class _Reading:
         return UsageError(
             f"{path} cannot be read: {why}.", f"It is part of the web configuration {self._path}."
         )
+
+
+def _shown(value: Any) -> str:
+    """Aliases make a list or a mapping of any size from a few lines: it is only named."""
+    if isinstance(value, list | dict | set):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return printable(str(value))
