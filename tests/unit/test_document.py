@@ -90,7 +90,8 @@ def test_the_document_is_schema_1() -> None:
             "change_pte_range": {
                 "attached": "change_protection",
                 "how": "fentry",
-                "degraded": "change_pte_range is not traceable here (inlined);"
+                "degraded": "change_pte_range is not traceable here (inlined, or more"
+                " parameters than a trampoline takes);"
                 " using its caller change_protection, and page tables are looked for from the top.",
             },
             "change_protection": {

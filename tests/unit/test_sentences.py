@@ -176,7 +176,8 @@ def with_omitted(**omitted: int) -> Snapshot:
     [
         (
             snapshot(hooks=plan.make(host_without("change_pte_range")).attachments),
-            "change_pte_range is not traceable here (inlined);"
+            "change_pte_range is not traceable here (inlined, or more"
+            " parameters than a trampoline takes);"
             " using its caller change_protection, and page tables are looked for from the top.",
         ),
         (
