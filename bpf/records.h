@@ -69,7 +69,8 @@ enum tracing {
  * One VMA of one program image. `image` tells apart two processes that were
  * given the same PID and two programs that one process executed: it is the
  * process's start (ns since boot) plus the number of its exec calls.
- * All zero: events that could not be attributed, because the map was full.
+ * Without start and end: what of a process could not be attributed, because the
+ * table of VMAs was full. All zero: of any process, because that of processes was too.
  */
 struct vma_key {
 	__u64 image;
@@ -152,7 +153,6 @@ struct code_record {
 
 /* What could not be done, counted. */
 struct health_record {
-	__u64 map_full;
 	__u64 paths_full;
 	__u64 stacks_full;
 	__u64 returns_missed; /* a kretprobe had no room left for a call, or we had none for its thread */

@@ -22,6 +22,14 @@ BPF_TABLE("hash", struct vma_key, struct vma_record, records_b, MAX_RECORDS);
 BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
 
 /*
+ * What finds no room there, by process. One entry is nobody's, all zero and made by
+ * user space: there is counted what finds no room here either.
+ */
+BPF_TABLE("hash", struct vma_key, struct vma_record, remainders_a, MAX_REMAINDERS);
+BPF_TABLE("hash", struct vma_key, struct vma_record, remainders_b, MAX_REMAINDERS);
+BPF_ARRAY_OF_MAPS(active_remainders, "remainders_a", 1);
+
+/*
  * When mmap() made a mapping: tells a mapping put where another one was from a
  * part that mprotect() split off. Losing old ones costs two rows for one. The
  * key is what a struct vma_key begins with.
@@ -169,24 +177,12 @@ static u32 kind_of(struct vm_area_struct *vma, struct file *file, u64 vm_flags)
 	return KIND_ANON;
 }
 
-static struct vma_record *unattributed(void *table)
+/* NULL where there is no room. */
+static struct vma_record *new_record(void *table, struct vma_key *key,
+				     struct task_struct *leader)
 {
-	struct vma_key none = {};
-	int zero = 0;
-	struct health_record *lost = health.lookup(&zero);
-
-	if (lost)
-		COUNT(lost->map_full, 1);
-	return bpf_map_lookup_elem(table, &none);
-}
-
-static struct vma_record *first_seen(void *table, struct vma_key *key,
-				     struct vm_area_struct *vma, struct task_struct *leader)
-{
-	struct file *file = PROBE(vma, vm_file);
 	struct task_struct *parent;
 	struct vma_record *record;
-	u64 *born_ns;
 	int zero = 0;
 
 	record = blank_record.lookup(&zero);
@@ -195,16 +191,46 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 	bpf_map_update_elem(table, key, record, BPF_NOEXIST);
 	record = bpf_map_lookup_elem(table, key);
 	if (!record)
-		return unattributed(table);
-
+		return NULL;
 	record->first_seen_ns = bpf_ktime_get_ns();
+	parent = PROBE(leader, real_parent);
+	record->ppid = PROBE(parent, tgid);
+	bpf_probe_read_kernel(record->comm, sizeof(record->comm), &leader->comm);
+	return record;
+}
+
+static struct vma_record *unattributed(struct vma_key *key, struct task_struct *leader)
+{
+	struct vma_key process = {.image = key->image, .tgid = key->tgid};
+	struct vma_record *record;
+	int zero = 0;
+	void *table = active_remainders.lookup(&zero);
+
+	if (!table)
+		return NULL;
+	record = bpf_map_lookup_elem(table, &process);
+	if (!record)
+		record = new_record(table, &process, leader);
+	if (record)
+		return record;
+	process = (struct vma_key){};
+	return bpf_map_lookup_elem(table, &process);
+}
+
+static struct vma_record *first_seen(void *table, struct vma_key *key,
+				     struct vm_area_struct *vma, struct task_struct *leader)
+{
+	struct file *file = PROBE(vma, vm_file);
+	struct vma_record *record;
+	u64 *born_ns;
+
+	record = new_record(table, key, leader);
+	if (!record)
+		return unattributed(key, leader);
 	born_ns = births.lookup((struct birth *)key);
 	if (born_ns)
 		record->born_ns = *born_ns;
 	record->kind = kind_of(vma, file, PROBE(vma, vm_flags));
-	parent = PROBE(leader, real_parent);
-	record->ppid = PROBE(parent, tgid);
-	bpf_probe_read_kernel(record->comm, sizeof(record->comm), &leader->comm);
 #ifdef HAVE_ANON_NAME
 	if (!file) {
 		struct anon_vma_name *anon_name = PROBE(vma, anon_name);

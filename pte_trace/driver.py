@@ -56,11 +56,18 @@ def bcc_version() -> tuple[str | None, str | None]:
 
 
 class RawRecords(NamedTuple):
-    """What one reading brought: packed structs vma_key and vma_record, as many of each."""
+    """Entries of a table: packed structs, as many keys as values."""
 
     number: int
     keys: bytes
     values: bytes
+
+
+class Reading(NamedTuple):
+    """What was counted in VMAs, and by process what found no room there."""
+
+    vmas: RawRecords
+    remainders: RawRecords
 
 
 class _Room:
@@ -204,9 +211,11 @@ class Driver:
             if os.environ.get("PTE_TRACE_DEBUG"):
                 print(*lines, sep="\n", file=sys.stderr)
         self._records = [self._fd("records_a"), self._fd("records_b")]
+        self._remainders = [self._fd("remainders_a"), self._fd("remainders_b")]
         self._files = [self._fd("files_a"), self._fd("files_b")]
         self._active: int | None = None
         self._record_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.records)
+        self._remainder_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.remainders)
         self._file_room = _Room(LAYOUT.file_key_size, LAYOUT.file_size, capacity.files)
         self._show_the_direct_map()
         if filters.cgroup is not None:
@@ -286,7 +295,7 @@ class Driver:
         found = self._on_table(self._lib.bpf_lookup_elem, table, wanted, value)
         return value.raw if found == 0 else None
 
-    def read(self) -> RawRecords:
+    def read(self) -> Reading:
         """Take what was counted since the last call. Raises HostError.
 
         The tables are swapped first. A swap returns when no program uses the old
@@ -295,17 +304,27 @@ class Driver:
         idle = self._active
         following = 0 if idle is None else 1 - idle
         self._empty(self._files[following], self._file_room)
-        self._make_the_unattributed(self._records[following])
-        for tables, active in ((self._files, "active_files"), (self._records, "active_records")):
+        self._make_nobodys(self._remainders[following])
+        for tables, active in (
+            (self._files, "active_files"),
+            (self._remainders, "active_remainders"),
+            (self._records, "active_records"),
+        ):
             self._update(active, struct.pack("=I", 0), struct.pack("=I", tables[following]))
         self._active = following
         if idle is None:
-            return RawRecords(0, b"", b"")
-        number = self._empty(self._records[idle], self._record_room)
-        return RawRecords(number, *self._record_room.taken(number))
+            return Reading(RawRecords(0, b"", b""), RawRecords(0, b"", b""))
+        return Reading(
+            self._taken(self._records[idle], self._record_room),
+            self._taken(self._remainders[idle], self._remainder_room),
+        )
 
-    def _make_the_unattributed(self, table: int) -> None:
-        """Make the entry for what cannot be attributed, so that it always has room."""
+    def _taken(self, table: int, room: _Room) -> RawRecords:
+        number = self._empty(table, room)
+        return RawRecords(number, *room.taken(number))
+
+    def _make_nobodys(self, table: int) -> None:
+        """Make the entry for what not even a process has room for, so that it always has."""
         key = ctypes.create_string_buffer(LAYOUT.key_size)
         value = ctypes.create_string_buffer(LAYOUT.record_size)
         result = self._on_table(self._lib.bpf_update_elem, table, key, value, 0)
@@ -331,8 +350,7 @@ class Driver:
     def code(self) -> RawRecords:
         """The packed structs code_key and code_record noted since the last call."""
         room = _Room(LAYOUT.code_key_size, LAYOUT.code_size, self._capacity.records)
-        number = self._empty(self._fd("code"), room)
-        return RawRecords(number, *room.taken(number))
+        return self._taken(self._fd("code"), room)
 
     def call_sites(self) -> RawRecords:
         """All packed ``struct call_site`` seen so far, and the calls of each (u64)."""

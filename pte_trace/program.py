@@ -35,9 +35,13 @@ _MAX_BIRTHS = 8192
 
 @dataclass(frozen=True)
 class Capacity:
-    """Room in the kernel, in entries, for what is seen between two readings."""
+    """Room in the kernel, in entries, for what is seen between two readings.
+
+    Of VMAs (``records``), and of processes whose VMAs find no room (``remainders``).
+    """
 
     records: int = 16384
+    remainders: int = 4096
     files: int = 4096
     threads: int = 16384
 
@@ -64,6 +68,7 @@ def text(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> st
 
 def _definitions(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> Iterator[str]:
     yield f"#define MAX_RECORDS {capacity.records}"
+    yield f"#define MAX_REMAINDERS {capacity.remainders}"
     yield f"#define MAX_FILES {capacity.files}"
     yield f"#define MAX_THREADS {capacity.threads}"
     yield f"#define MAX_FOLLOWED {_MAX_FOLLOWED}"

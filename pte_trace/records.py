@@ -114,6 +114,11 @@ class Counts:
         )
 
     @property
+    def events(self) -> int:
+        """Protection changes and write faults."""
+        return sum(self.changes) + sum(self.write_faults)
+
+    @property
     def inspected(self) -> int:
         """PTEs looked at after a change that asked for writable ones."""
         return sum(self.made_writable) + sum(self.left_readonly)
@@ -227,7 +232,10 @@ class VmaRecord:
 
     @property
     def attributed(self) -> bool:
-        """False for events counted while there was no room for their VMA."""
+        """False for what was counted while there was no room for its VMA.
+
+        It is of the process ``pid``, or of any where that is 0.
+        """
         return self.end != 0
 
 
@@ -251,7 +259,7 @@ def decode(
             dev=key.dev,
             kind=KINDS[value.kind] if key.end else "other",
             name=_name(key, value, read_file),
-            perms=_perms(value.vm_flags),
+            perms=_perms(value.vm_flags if key.end else 0),
             seen_ns=value.first_seen_ns,
             born_ns=value.born_ns,
             changed_ns=value.last_change_ns,

@@ -58,6 +58,7 @@ class Session:
         self._keep = keep
         self._ledger = Ledger()
         self._unfinished = UnfinishedFaults()
+        self._map_full = 0
         self._code: list[stacks.CodeMapping] = []
         self._btf: BTF | None = None
 
@@ -121,12 +122,15 @@ class Session:
 
     def read(self) -> Snapshot:
         """Take what was counted since the last reading; the snapshot of that interval."""
-        raw = self.driver.read()
+        reading = self.driver.read()
         now = time.monotonic()
         records = self._unfinished.settle(
-            decode(raw.keys, raw.values, raw.number, self.driver.file)
+            record
+            for raw in reading
+            for record in decode(raw.keys, raw.values, raw.number, self.driver.file)
         )
-        self._entries = raw.number
+        self._entries = reading.vmas.number
+        self._map_full += sum(each.counts.events for each in records if not each.attributed)
         if self._keep:
             self._ledger.add(records)
             self._note_code()
@@ -190,7 +194,7 @@ class Session:
         health = LAYOUT.ffi.from_buffer("struct health_record *", self.driver.health())
         run_time_ns = sum(program.run_time_ns for program in programs)
         return Health(
-            map_full=health.map_full,
+            map_full=self._map_full,
             stacks_full=health.stacks_full,
             missed_runs=health.returns_missed + sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,

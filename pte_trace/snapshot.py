@@ -33,7 +33,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Health:
-    """What got lost, and what tracing cost. ``probe_seconds`` is None where the kernel
+    """What got lost, and what tracing cost. ``map_full`` counts events that found no room for
+    their VMA: their rows are not attributed. ``probe_seconds`` is None where the kernel
     does not measure it (sysctl kernel.bpf_stats_enabled). ``entries`` of the kernel's table of
     VMAs were taken at the last reading; it has room for ``capacity``. ``stacks_full`` counts call
     sites and mappings of code that found no room."""

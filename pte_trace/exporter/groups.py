@@ -81,7 +81,7 @@ class Groups:
         for vma in vmas:
             group = group_of(vma, by_pid=self._by_pid)
             reading[group] = reading.get(group, NOTHING) + vma.counts
-        self._events += sum(map(_events, reading.values()))
+        self._events += sum(counts.events for counts in reading.values())
         for group, counts in reading.items():
             if group not in self._counts and not self._admits(group, counts):
                 self.folded += 1
@@ -93,14 +93,10 @@ class Groups:
         given_away = len(self._counts) - 1
         if given_away < self.limit // 2:
             return True
-        self._candidates[group] += _events(counts)
+        self._candidates[group] += counts.events
         if given_away >= self.limit:
             return False
         if self._candidates[group] * self.limit < self._events:
             return False
         del self._candidates[group]
         return True
-
-
-def _events(counts: Counts) -> int:
-    return sum(counts.write_faults) + sum(counts.changes)

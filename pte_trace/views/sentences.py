@@ -38,8 +38,8 @@ def notes(snapshot: Snapshot) -> list[Text]:
     lines += _not_looked_at(snapshot)
     if health.map_full:
         lines.append(
-            f"{health.map_full:,} events found no room for their VMA: they are counted in the"
-            " totals, not in a mapping. More room: --max-vmas."
+            f"{health.map_full:,} events found no room for their VMA: they are counted in"
+            " their process's row [not attributed]. More room: --max-vmas."
         )
     if health.stacks_full:
         lines.append(

@@ -292,11 +292,15 @@ def test_a_file_whose_path_was_not_kept_is_called_by_its_inode() -> None:
     assert decoded({"inode": 42}).name == "[inode 42]"
 
 
-def test_events_without_a_vma_are_not_attributed() -> None:
-    record = decoded({"tgid": 0, "start": 0, "end": 0})
-    assert not record.attributed
-    assert record.name == "[not attributed]"
-    assert record.kind == "other"
+def test_events_without_a_vma_are_not_attributed_but_to_their_process() -> None:
+    for vm_flags in (VM_READ | VM_WRITE, VM_READ | VM_SHARED):
+        record = decoded(
+            {"start": 0, "end": 0},
+            {"comm": b"worker", "ppid": 3, "kind": 4, "vm_flags": vm_flags},
+        )
+        assert not record.attributed
+        assert (record.pid, record.ppid, record.comm) == (7, 3, "worker")
+        assert (record.name, record.kind, record.perms) == ("[not attributed]", "other", "---p")
 
 
 def test_a_comm_that_is_not_utf8_is_shown_escaped() -> None:

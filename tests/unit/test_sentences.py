@@ -195,8 +195,8 @@ def with_omitted(**omitted: int) -> Snapshot:
         (snapshot(effort=Effort(costs=1000)), "One of 1,000 write faults was timed (--costs)."),
         (
             snapshot(health=Health(map_full=1234)),
-            "1,234 events found no room for their VMA: they are counted in the totals,"
-            " not in a mapping. More room: --max-vmas.",
+            "1,234 events found no room for their VMA: they are counted in"
+            " their process's row [not attributed]. More room: --max-vmas.",
         ),
         (
             snapshot(health=Health(missed_runs=5678)),
