@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from os import getpid
 from pathlib import Path
 from types import TracebackType
@@ -173,7 +174,7 @@ class Session:
             return stacks.attach(records, calls, code, symbols.function_at)
 
     def _snapshot(self, records: tuple[VmaRecord, ...], duration_s: float) -> Snapshot:
-        return build(
+        snapshot = build(
             records,
             kernel=self.kernel,
             hooks=self.plan.attachments,
@@ -183,6 +184,7 @@ class Session:
             calibration=self._calibration(),
             split=self._split,
         )
+        return replace(snapshot, foreign_pids=self.facts.initial_pid_namespace is False)
 
     def _calibration(self) -> ReuseCost | None:
         """What this kernel's `wp_reuse` faults cost when pte-trace tried it, before it traced."""

@@ -88,7 +88,7 @@ class Snapshot:
     """Rows of ``vmas`` add up to ``processes``, those to ``totals``. Times in seconds.
 
     What ``effort`` left out is 0 in the counts and not known. ``reuse_cost`` is None where it
-    could not be measured.
+    could not be measured. ``foreign_pids``: not those by which pte-trace itself finds a process.
     """
 
     kernel: Kernel
@@ -100,6 +100,7 @@ class Snapshot:
     health: Health
     effort: Effort = EVERYTHING
     reuse_cost: ReuseCost | None = None
+    foreign_pids: bool = False
 
     def seconds_saved(self, counts: Counts) -> float | None:
         """An estimate, and the most it can be: each PTE made writable one fault avoided."""

@@ -36,6 +36,8 @@ def notes(snapshot: Snapshot) -> list[Text]:
     health = snapshot.health
     lines = [*plan.degraded(snapshot.hooks).values()]
     lines += _not_looked_at(snapshot)
+    if snapshot.foreign_pids:
+        lines.append("PIDs are the host's: pte-trace runs in a PID namespace.")
     if health.map_full:
         lines.append(
             f"{health.map_full:,} events found no room for their VMA: they are counted in"

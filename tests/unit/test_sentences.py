@@ -181,6 +181,10 @@ def with_omitted(**omitted: int) -> Snapshot:
             " using its caller change_protection, and page tables are looked for from the top.",
         ),
         (
+            snapshot(foreign_pids=True),
+            "PIDs are the host's: pte-trace runs in a PID namespace.",
+        ),
+        (
             snapshot(effort=Effort(inspect=0)),
             "PTEs made writable and left read-only are not known (--inspect none).",
         ),
@@ -203,7 +207,16 @@ def with_omitted(**omitted: int) -> Snapshot:
             "The kernel skipped 5,678 runs of our programs: not counted.",
         ),
     ],
-    ids=["degraded", "not inspected", "limit", "huge", "sampled", "map full", "missed runs"],
+    ids=[
+        "degraded",
+        "PID namespace",
+        "not inspected",
+        "limit",
+        "huge",
+        "sampled",
+        "map full",
+        "missed runs",
+    ],
 )
 def test_what_was_left_out_is_said(made: Snapshot, said: str) -> None:
     assert [note.plain for note in sentences.notes(made)] == [said]
