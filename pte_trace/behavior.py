@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pte_trace import apart
+
 PAGES = 64
 _ROUNDS = 5
 _MADV_COLD = 20  # madvise(2); not in Python's mmap
@@ -40,17 +42,7 @@ class Behavior:
 
 def observe() -> Behavior:
     """Try it in a child, so that no other thread's faults are counted (getrusage(2))."""
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(sender, json.dumps(_observations()).encode())
-        finally:
-            os._exit(0)
-    os.close(sender)
-    with os.fdopen(receiver) as pipe:
-        answer = pipe.read()
-    os.waitpid(child, 0)
+    answer = apart.answer(lambda: json.dumps(_observations()).encode())
     if not answer:
         return Behavior()
     seen = json.loads(answer)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import resource
+import stat
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +17,12 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import NoteSection, Symbol, SymbolTableSection
 
+from pte_trace import apart
+
 # Where Debian's packages put the symbols they take out of programs.
 _SEPARATE = Path("/usr/lib/debug/.build-id")
+_LONGEST_NAME = 1000
+_DEMANGLER_BYTES, _DEMANGLER_SECONDS = 64 << 20, 5
 _FUNCTIONS = ("STT_FUNC", "STT_GNU_IFUNC", "STT_LOOS")
 
 
@@ -102,7 +109,9 @@ def _build_id(elf: ELFFile) -> str | None:
 def _file(path: str, inode: int) -> _File | None:
     """None where the file that was mapped is not there any more, or not for us to read."""
     try:
-        return _File(Path(path)) if os.stat(path).st_ino == inode else None
+        found = os.stat(path)
+        same = found.st_ino == inode and stat.S_ISREG(found.st_mode)
+        return _File(Path(path)) if same else None
     except (OSError, ValueError, ELFError):
         return None
 
@@ -123,8 +132,23 @@ def function_at(path: str, inode: int, offset: int) -> tuple[str | None, int | N
     return f"{_readable(function.name)}+{address + 1 - function.start:#x}", address + 1
 
 
+@lru_cache(maxsize=1024)
 def _readable(name: str) -> str:
-    try:
-        return str(cxxfilt.demangle(name))
-    except cxxfilt.Error:
+    """*name* as C++ has it, where that is of a sensible length.
+
+    A few hundred letters can stand for more than there is memory, since each part may repeat
+    those before it; and the program that is traced may be anybody's.
+    """
+    if not name.startswith("_Z"):
         return name
+    found = apart.answer(lambda: _demangled(name)).decode("utf-8", "backslashreplace")
+    return found if 0 < len(found) <= _LONGEST_NAME else name
+
+
+def _demangled(name: str) -> bytes:
+    """For a process of its own: it may have this much more memory, and time."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    memory = pages * mmap.PAGESIZE + _DEMANGLER_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (_DEMANGLER_SECONDS, _DEMANGLER_SECONDS))
+    return str(cxxfilt.demangle(name)).encode("utf-8", "backslashreplace")

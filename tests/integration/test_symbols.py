@@ -19,8 +19,14 @@ int method(int value) __asm__("_ZN5store4sizeEi");
 int method(int value) { return value - 5; }
 int broken(int value) __asm__("_Zbroken");
 int broken(int value) { return value - 6; }
+int grows(int value) __asm__("%s");
+int grows(int value) { return value - 7; }
 int data = 5;
 """
+# pair<int, int>, a pair of two of these, a pair of two of those, and so on: 2^40 of them.
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_PAIRS = [f"S{_DIGITS[at]}_" for at in range(35)] + [f"S1{_DIGITS[at]}_" for at in range(5)]
+GROWS = "_Z1fSt4pairIiiE" + "".join(f"S_I{each}{each}E" for each in _PAIRS)
 PAGE = 4096
 
 
@@ -28,7 +34,7 @@ PAGE = 4096
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("symbols") / "library.so"
     command = ["gcc", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-xc", "-", "-o", str(made)]
-    subprocess.run(command, input=SOURCE, text=True, check=True)
+    subprocess.run(command, input=SOURCE % GROWS, text=True, check=True)
     return made
 
 
@@ -60,6 +66,11 @@ def test_functions_have_their_names_from_end_to_end(library: Path, symbol: str, 
     assert named(library, start) == (f"{name}+0x1", start + 1)
     assert named(library, start + size - 1) == (f"{name}+{size:#x}", start + size)
     assert name not in str(named(library, start + size)[0])
+
+
+def test_a_name_that_would_fill_the_memory_stays_as_it_is(library: Path) -> None:
+    start, _ = symbols(library)[GROWS]
+    assert named(library, start)[0] == f"{GROWS}+0x1"
 
 
 def test_what_is_no_function_has_no_name(library: Path) -> None:
