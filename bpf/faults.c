@@ -46,8 +46,8 @@ static struct fault *slot_of(u32 thread)
 #if COSTS
 static int fault_begins(u64 address, u32 flags)
 {
-	u32 thread = bpf_get_current_pid_tgid();
 	struct fault *fault;
+	u32 thread;
 
 	if (!(flags & FAULT_FLAG_WRITE))
 		return 0;
@@ -55,6 +55,7 @@ static int fault_begins(u64 address, u32 flags)
 	if (bpf_get_prandom_u32() % COSTS)
 		return 0;
 #endif
+	thread = bpf_get_current_pid_tgid();
 	fault = slot_of(thread);
 	if (!fault || (fault->thread && fault->thread != thread))
 		return 0;
@@ -152,12 +153,13 @@ static void count_fault(struct vma_record *record, u32 outcome, u64 duration_ns)
 static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 result)
 {
 	struct fault known = {.page = address & PAGE_MASK, .outcome = OUTCOME_OTHER}, *fault;
-	u32 thread = bpf_get_current_pid_tgid();
 	struct vma_record *record;
 	bool elsewhere = false;
+	u32 thread;
 
 	if (!(flags & FAULT_FLAG_WRITE))
 		return 0;
+	thread = bpf_get_current_pid_tgid();
 	fault = slot_of(thread);
 	if (fault && fault->thread == thread) {
 		if (fault->page == known.page) {

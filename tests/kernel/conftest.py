@@ -20,8 +20,9 @@ from pte_trace.session import Session
 from pte_trace.views.document import document
 
 # Each start of the command line compiles the BPF programs, which takes half a minute under
-# emulation. What does not depend on the kernel is tested on one.
-ONCE_ON = "bookworm"
+# emulation. What does not depend on the kernel is tested on one, spread so that all take as long.
+ONCE_ON = {"test_readme": "trixie", "test_commands": "bullseye", "test_record": "sid"}
+ONCE_ON_OTHERWISE = "bookworm"
 GUEST = os.environ.get("PTE_TRACE_LAB")
 # Room for the files of one reading: few, so that a test can use up what is not given back.
 MOST_FILES = 64
@@ -33,11 +34,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         reason = "needs a kernel that may be traced: `make test-kernel` boots one in the lab"
         for item in items:
             item.add_marker(pytest.mark.skip(reason=reason))
-    elif GUEST != ONCE_ON:
-        once = [item for item in items if item.get_closest_marker("once")]
-        config.hook.pytest_deselected(items=once)
-        items[:] = [item for item in items if item not in once]
+    else:
+        elsewhere = [item for item in items if not _runs_here(item)]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=lambda item: item.get_closest_marker("lasting") is not None)
+
+
+def _runs_here(item: pytest.Item) -> bool:
+    if not item.get_closest_marker("once"):
+        return True
+    return ONCE_ON.get(item.path.stem, ONCE_ON_OTHERWISE) == GUEST
 
 
 @pytest.hookimpl(wrapper=True)
@@ -126,7 +133,7 @@ class Finished:
     stderr: str
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pte_trace() -> Callable[..., Finished]:
     """Run the command line itself."""
 
@@ -141,3 +148,12 @@ def pte_trace() -> Callable[..., Finished]:
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 
     return pte_trace
+
+
+@pytest.fixture(scope="session")
+def doctor(pte_trace: Callable[..., Finished]) -> dict[str, Any]:
+    """What the doctor says of this kernel."""
+    done = pte_trace("doctor", "--json")
+    assert done.status == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

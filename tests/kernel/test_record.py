@@ -27,6 +27,7 @@ def measured(document: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("protection_changes", "ptes_changed", "write_faults")}
 
 
+@pytest.mark.once
 def test_a_recording_counts_as_run_does(pte_trace: Command, tmp_path: Path) -> None:
     recorded, ran = tmp_path / "r.parquet", tmp_path / "run.json"
     workload = (WORKLOADS / "toggle", PAGES)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pte_trace.exporter.reader import FRESH_S
 from pte_trace.exporter.rights import NOBODY
-from tests.kernel.conftest import WORKLOADS, Finished
+from tests.kernel.conftest import WORKLOADS
 
 PAGES = 23
 CAP_BPF, CAP_SYS_NICE = 1 << 39, 1 << 23
@@ -56,10 +56,8 @@ def get(path: Path, page: str) -> str:
             return answer.read().partition("\r\n\r\n")[2]
 
 
-def test_serve_needs_no_root(
-    pte_trace: Callable[..., Finished], nobodys: Path, optimized: bool
-) -> None:
-    needed = json.loads(pte_trace("doctor", "--json").stdout)["capabilities"]
+def test_serve_needs_no_root(doctor: Mapping[str, Any], nobodys: Path, optimized: bool) -> None:
+    needed = doctor["capabilities"]
     path = nobodys / "socket"
     serve = subprocess.Popen(
         [
