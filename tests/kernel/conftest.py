@@ -69,7 +69,7 @@ class Traced:
     @property
     def account(self) -> dict[str, Any]:
         """The workload's own account, from getrusage(2) and /proc/vmstat."""
-        account: dict[str, Any] = json.loads(self.lines[0])
+        account: dict[str, Any] = json.loads(self.lines[-1])
         return account
 
     def vma(self, start: str, pid: int | None = None) -> dict[str, Any]:
@@ -89,6 +89,7 @@ class Traced:
 
 
 Run = Callable[..., Traced]
+Look = Callable[[int, dict[str, Any]], None]
 
 
 @pytest.fixture(scope="session")
@@ -101,19 +102,34 @@ def session() -> Iterator[Session]:
 
 @pytest.fixture
 def run(session: Session) -> Run:
-    """Run a workload, traced from its first instruction on."""
+    """Run a workload, traced from its first instruction on.
 
-    def run(name: str, *arguments: object, cwd: Path | None = None) -> Traced:
+    Where it looks at its pages before the last writes, *look* is called with its PID and what
+    it saw, while it waits.
+    """
+
+    def run(
+        name: str, *arguments: object, cwd: Path | None = None, look: Look | None = None
+    ) -> Traced:
         session.read()
         with session.following():
             process = subprocess.Popen(
                 [WORKLOADS / name, *map(str, arguments)],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd=cwd,
+                env=dict(os.environ, LOOK_WITH_ME="1") if look else None,
             )
+        seen = ""
+        if look:
+            assert process.stdout is not None
+            seen = process.stdout.readline()
+            if "pagemap" in seen:
+                look(process.pid, json.loads(seen))
         output, _ = process.communicate(timeout=120)
-        return Traced(process.returncode, output.splitlines(), document(session.read()))
+        lines = (seen + output).splitlines()
+        return Traced(process.returncode, lines, document(session.read()))
 
     return run
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.kernel.conftest import GUEST, Run, Traced
 from tests.kernel.ground import disk, numa_balancing, swap
+from tests.kernel.page_tables import PageTables
 
 TABLE = tomllib.loads((Path(__file__).parents[1] / "workloads" / "expected.toml").read_text())
 COUNTED = {
@@ -44,13 +45,12 @@ def expected_on(kernel: str, row: Mapping[str, Any]) -> Figures:
     return {name: figure for name, figure in found.items() if figure}
 
 
-def counted(traced: Traced) -> Figures:
+def counted(traced: Traced, seen: Figures) -> Figures:
     figures = {name: traced.measured[field] for name, field in COUNTED.items()}
     figures["not_inspected"] = traced.document["health"]["ptes_not_inspected"]
     account = {name: traced.account[name] for name in ("faults", "reused", "numa_pte_updates")}
-    return {
-        name: figure for name, figure in flat({**figures, "account": account}).items() if figure
-    }
+    found = flat({**figures, **seen, "account": account})
+    return {name: figure for name, figure in found.items() if figure}
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,28 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield place
 
 
+@pytest.fixture(scope="module")
+def page_tables() -> PageTables:
+    return PageTables()
+
+
 @pytest.mark.parametrize("row", TABLE["workload"], ids=lambda row: row["run"])
-def test_every_figure_is_exact(run: Run, ground: Path, row: Mapping[str, Any]) -> None:
+def test_every_figure_is_exact(
+    run: Run, ground: Path, page_tables: PageTables, row: Mapping[str, Any]
+) -> None:
     name, *arguments = shlex.split(row["run"])
+    seen: Figures = {}
+
+    def look(pid: int, workload: Mapping[str, Any]) -> None:
+        start, pages = int(workload["start"], 16), workload["pages"]
+        not_writable = pages - page_tables.writable(pid, start, pages)
+        seen.update(pagemap=workload["pagemap"], not_writable=not_writable)
+
     with numa_balancing(on=name == "numa"):
-        traced = run(name, *arguments, cwd=ground)
+        traced = run(name, *arguments, cwd=ground, look=look)
     assert traced.status == 0
 
-    actual, expected = counted(traced), expected_on(GUEST or "", row)
+    actual, expected = counted(traced, seen), expected_on(GUEST or "", row)
     for figure, value in expected.items():
         if value in ("any", "some"):
             assert value == "any" or figure in actual, figure
@@ -75,10 +89,10 @@ def test_every_figure_is_exact(run: Run, ground: Path, row: Mapping[str, Any]) -
             expected[figure] = traced.account[value]
             actual.setdefault(figure, 0)
     assert actual == expected
-    agree(traced, row)
+    agree(traced, seen, row)
 
 
-def agree(traced: Traced, row: Mapping[str, Any]) -> None:
+def agree(traced: Traced, seen: Figures, row: Mapping[str, Any]) -> None:
     """What must add up whatever the figures are."""
     measured, account = traced.measured, traced.account
     touched = row.get("touched", account["pages"])
@@ -86,5 +100,10 @@ def agree(traced: Traced, row: Mapping[str, Any]) -> None:
         assert sum(measured["write_faults"].values()) == touched + account["faults"]
     left = sum(measured["ptes_left_readonly"].values())
     assert measured["ptes_made_writable"] + left == measured["ptes_inspected"]
+    if seen and not row.get("changed_at_faults"):
+        not_writable = seen["not_writable"]
+        assert account["faults"] * row.get("pages_per_fault", 1) == not_writable
+        if measured["ptes_inspected"]:
+            assert left == not_writable - seen["pagemap"]["absent"]
     health = traced.document["health"]
     assert (health["map_full"], health["missed_runs"]) == (0, 0)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What every workload needs: memory that touches no other mapping, and an
- * account of its own faults from the kernel, printed as one line of JSON.
+ * account of its own faults from the kernel, printed as the last line, in JSON.
+ * Where there is a moment before the last writes, a line before it says what
+ * /proc/self/pagemap holds then.
  */
 #ifndef WORKLOAD_H
 #define WORKLOAD_H
@@ -166,11 +168,69 @@ static void report(const char *memory, size_t pages, struct account account)
 	fflush(stdout);
 }
 
-/* Write to each page and print the account of it. */
+static void wait_until_asleep(pid_t pid)
+{
+	char name[32], text[1024], *state;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
+	do {
+		int file = open(name, O_RDONLY);
+		ssize_t length = read(file, text, sizeof(text) - 1);
+
+		close(file);
+		if (length < 0)
+			err(1, "%s", name);
+		text[length] = 0;
+		state = strrchr(text, ')');
+	} while (!state || state[2] != 'S');
+}
+
+/*
+ * Print how many pages are not as plainly written ones of a process's own are: the bits of
+ * /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst). With LOOK_WITH_ME set, wait
+ * for the end of the standard input, so that the parent can look at the same pages, and for
+ * the parent to sleep: its faults count in pgreuse too.
+ */
+static void look_at(const char *memory, size_t pages)
+{
+	static uint64_t entry[512];
+	size_t absent = 0, swapped = 0, file = 0, uffd_wp = 0, not_exclusive = 0, clean = 0;
+	int pagemap = open("/proc/self/pagemap", O_RDONLY);
+
+	for (size_t page = 0; page < pages; page++) {
+		size_t index = page % 512, many = pages - page < 512 ? pages - page : 512;
+		ssize_t length = many * sizeof(*entry);
+		off_t offset = ((uintptr_t)memory / PAGE + page) * sizeof(*entry);
+
+		if (!index && pread(pagemap, entry, length, offset) != length)
+			err(1, "/proc/self/pagemap");
+		absent += !(entry[index] >> 63 & 1);
+		swapped += entry[index] >> 62 & 1;
+		file += entry[index] >> 61 & 1;
+		uffd_wp += entry[index] >> 57 & 1;
+		not_exclusive += (entry[index] >> 63 & 1) && !(entry[index] >> 56 & 1);
+		clean += !(entry[index] >> 55 & 1);
+	}
+	close(pagemap);
+	printf("{\"start\": \"%p\", \"pages\": %zu, \"pagemap\": {\"absent\": %zu, \"swapped\": %zu,"
+	       " \"file_or_shared\": %zu, \"uffd_wp\": %zu, \"not_exclusive\": %zu,"
+	       " \"not_soft_dirty\": %zu}}\n",
+	       memory, pages, absent, swapped, file, uffd_wp, not_exclusive, clean);
+	fflush(stdout);
+	if (getenv("LOOK_WITH_ME")) {
+		while (read(STDIN_FILENO, entry, sizeof(entry)) > 0)
+			;
+		wait_until_asleep(getppid());
+	}
+}
+
+/* Look at the pages, write to each and print the account of it. */
 static void write_and_report(char *memory, size_t pages)
 {
-	struct account before = account_now();
+	struct account before;
 
+	look_at(memory, pages);
+	before = account_now();
 	write_each(memory, pages, 2);
 	report(memory, pages, account_since(before));
 }
