@@ -242,12 +242,18 @@ class VmaRecord:
 def decode(
     keys: bytes, values: bytes, count: int, read_file: Callable[[bytes], bytes | None]
 ) -> Iterator[VmaRecord]:
-    """The records of one reading; *read_file* looks up a packed ``struct file_key``."""
+    """The records of one reading, without those that count nothing.
+
+    *read_file* looks up a packed ``struct file_key``.
+    """
     ffi = LAYOUT.ffi
     all_keys = ffi.from_buffer("struct vma_key[]", keys)
     all_values = ffi.from_buffer("struct vma_record[]", values)
     for index in range(count):
         key, value = all_keys[index], all_values[index]
+        counts = _counts(value)
+        if counts == NOTHING:
+            continue
         yield VmaRecord(
             pid=key.tgid,
             ppid=value.ppid,
@@ -264,7 +270,7 @@ def decode(
             born_ns=value.born_ns,
             changed_ns=value.last_change_ns,
             named_ns=value.first_seen_ns,
-            counts=_counts(value),
+            counts=counts,
         )
 
 

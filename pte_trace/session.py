@@ -25,7 +25,6 @@ from pte_trace.snapshot import (
     Ledger,
     ReuseCost,
     Snapshot,
-    UnfinishedFaults,
     build,
 )
 
@@ -58,7 +57,6 @@ class Session:
         self._working = working
         self._keep = keep
         self._ledger = Ledger()
-        self._unfinished = UnfinishedFaults()
         self._map_full = 0
         self._code: list[stacks.CodeMapping] = []
         self._btf: BTF | None = None
@@ -125,11 +123,11 @@ class Session:
         """Take what was counted since the last reading; the snapshot of that interval."""
         reading = self.driver.read()
         now = time.monotonic()
-        records = self._unfinished.settle(
+        records = [
             record
             for raw in reading
             for record in decode(raw.keys, raw.values, raw.number, self.driver.file)
-        )
+        ]
         self._entries = reading.vmas.number
         self._map_full += sum(each.counts.events for each in records if not each.attributed)
         if self._keep:

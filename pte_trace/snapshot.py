@@ -13,14 +13,11 @@ from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.plan import Attachment
 from pte_trace.records import (
     NOTHING,
-    OUTCOMES,
     CallSite,
     Counts,
     Histogram,
     VmaRecord,
 )
-
-_OTHER = OUTCOMES.index("other")
 
 
 @dataclass(frozen=True)
@@ -155,31 +152,6 @@ class Ledger:
 
     def records(self) -> tuple[VmaRecord, ...]:
         return tuple(self._records.values())
-
-
-class UnfinishedFaults:
-    """Keeps each reading's outcomes from being more than its faults.
-
-    A fault that do_wp_page() has decided may return from handle_mm_fault() only after the
-    tables were swapped: decided in this reading, a fault in the next. It is counted here, and
-    taken off there.
-    """
-
-    def __init__(self) -> None:
-        self._owed: dict[tuple[object, ...], int] = {}
-
-    def settle(self, records: Iterable[VmaRecord]) -> list[VmaRecord]:
-        """*records* with no negative count of other faults, and none that counts nothing."""
-        settled = map(self._settled, records)
-        return [record for record in settled if record.counts != NOTHING]
-
-    def _settled(self, record: VmaRecord) -> VmaRecord:
-        faults = list(record.counts.write_faults)
-        other = faults[_OTHER] + self._owed.pop(record.vma, 0)
-        if other < 0:
-            self._owed[record.vma] = other
-        faults[_OTHER] = max(0, other)
-        return replace(record, counts=replace(record.counts, write_faults=tuple(faults)))
 
 
 def build(

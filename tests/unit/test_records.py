@@ -240,6 +240,7 @@ def test_as_many_records_are_decoded_as_were_read() -> None:
     key, value = pack("vma_key", {"tgid": 1, "end": 1}), pack("vma_record", {"write_faults": 1})
     assert len(list(decode(key * 3, value * 3, 2, no_file))) == 2
     assert list(decode(b"", b"", 0, no_file)) == []
+    assert list(decode(key, bytes(len(value)), 1, no_file)) == []
 
 
 @pytest.mark.parametrize(

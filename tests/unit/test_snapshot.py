@@ -25,7 +25,6 @@ from pte_trace.snapshot import (
     Ledger,
     ReuseCost,
     Snapshot,
-    UnfinishedFaults,
     VmaRow,
     ordered,
     total,
@@ -463,22 +462,3 @@ def test_every_field_to_sort_by_is_tested_here() -> None:
 def test_equal_rows_are_in_the_order_of_processes_and_addresses(field: str) -> None:
     rows = [row(pid=1, start=start) for start in (3, 1, 2)]
     assert [each.start for each in ordered(rows, field)] == [1, 2, 3]
-
-
-def test_a_fault_decided_in_one_reading_and_finished_in_the_next_counts_once() -> None:
-    unfinished = UnfinishedFaults()
-    (first,) = unfinished.settle([record(counts=counts(faults={"wp_reuse": 1, "other": -1}))])
-    assert first.counts == counts(faults={"wp_reuse": 1})
-    assert unfinished.settle([record(counts=counts(faults={"other": 1}))]) == []
-
-
-def test_what_one_vma_owes_is_not_taken_off_another() -> None:
-    unfinished = UnfinishedFaults()
-    unfinished.settle([record(counts=counts(faults={"wp_copy": 2, "other": -2}))])
-    (other,) = unfinished.settle([record(pid=999, counts=counts(faults={"other": 1}))])
-    assert other.counts == counts(faults={"other": 1})
-
-
-def test_a_record_that_counts_nothing_is_dropped() -> None:
-    idle, busy = record(pid=1, counts=counts()), record(pid=2)
-    assert UnfinishedFaults().settle([idle, busy]) == [busy]
