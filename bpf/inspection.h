@@ -111,16 +111,18 @@ static struct scratch *clean_scratch(void)
 }
 
 /*
- * Class as many PTEs from @table on as scratch->count says. A branch for each PTE would make the verifier
- * follow each combination; so there is one for each table, for the usual case
- * that all are writable. For the same reason the loops read their end from the map
- * on each turn: what was found out about it on one turn says nothing on the next.
+ * Class as many PTEs from @table on as scratch->count says. A branch for each
+ * PTE would make the verifier follow each combination; so there is one for each
+ * table, for the usual case that all are writable. For the same reason the loops
+ * read their end from the map on each turn: what was found out about it on one
+ * turn says nothing on the next.
  */
 static void inspect_ptes(struct scratch *scratch, u64 table)
 {
 	volatile u64 *end = &scratch->count;
 	u64 every = ENTRY_PRESENT | ENTRY_RW, count = *end & (2 * ENTRIES - 1);
 	u32 padding = -(u32)count & (PTES_AT_ONCE - 1);
+
 	bpf_probe_read_kernel(scratch->ptes, count * sizeof(u64), (void *)table);
 	/* Up to a whole number of loads: writable ones, taken off again. */
 #pragma unroll
