@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cxxfilt
 from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import NoteSection, Symbol, SymbolTableSection
 
@@ -21,6 +22,8 @@ from pte_trace import apart
 
 # Where Debian's packages put the symbols they take out of programs.
 _SEPARATE = Path("/usr/lib/debug/.build-id")
+# A file may contradict itself in more ways than pyelftools has an error of its own for.
+_UNREADABLE = (ELFError, ConstructError, OSError, ValueError)
 _LONGEST_NAME = 1000
 _DEMANGLER_BYTES, _DEMANGLER_SECONDS = 64 << 20, 5
 _FUNCTIONS = ("STT_FUNC", "STT_GNU_IFUNC", "STT_LOOS")
@@ -92,7 +95,7 @@ def _separate_functions(path: Path) -> set[_Function]:
     try:
         with path.open("rb") as stream:
             return set(_functions(ELFFile(stream)))
-    except (OSError, ELFError):
+    except _UNREADABLE:
         return set()
 
 
@@ -112,7 +115,7 @@ def _file(path: str, inode: int) -> _File | None:
         found = os.stat(path)
         same = found.st_ino == inode and stat.S_ISREG(found.st_mode)
         return _File(Path(path)) if same else None
-    except (OSError, ValueError, ELFError):
+    except _UNREADABLE:
         return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -19,12 +21,13 @@ ELF_HEADER_SIZE = 64
 SECTION_HEADERS_AT = slice(40, 48)
 
 
-@pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("symbols") / "program"
-    command = ["gcc", "-Wl,--build-id", "-xc", "-", "-o", str(path)]
-    subprocess.run(command, input=SOURCE, text=True, check=True)
-    return path.read_bytes()
+@cache
+def program() -> bytes:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "program"
+        command = ["gcc", "-Wl,--build-id", "-xc", "-", "-o", str(path)]
+        subprocess.run(command, input=SOURCE, text=True, check=True)
+        return path.read_bytes()
 
 
 # In the file's header, its section headers, and anywhere.
@@ -37,15 +40,16 @@ PLACES = st.tuples(st.sampled_from(["header", "sections", "anywhere"]), st.integ
     offset=st.integers(0, 1 << 16),
 )
 def test_a_damaged_program_has_names_or_none(
-    tmp_path: Path, program: bytes, changes: list[tuple[tuple[str, int], bytes]], offset: int
+    tmp_path: Path, changes: list[tuple[tuple[str, int], bytes]], offset: int
 ) -> None:
-    sections = int.from_bytes(program[SECTION_HEADERS_AT], "little")
+    whole = program()
+    sections = int.from_bytes(whole[SECTION_HEADERS_AT], "little")
     ranges = {
         "header": range(ELF_HEADER_SIZE),
-        "sections": range(sections, len(program)),
-        "anywhere": range(len(program)),
+        "sections": range(sections, len(whole)),
+        "anywhere": range(len(whole)),
     }
-    damaged = bytearray(program)
+    damaged = bytearray(whole)
     for (where, place), new in changes:
         begin = ranges[where][place % len(ranges[where])]
         damaged[begin : begin + len(new)] = new
