@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
-from operator import add
+from operator import add, attrgetter
 from typing import TypeVar
 
 from pte_trace.effort import EVERYTHING, Effort
@@ -233,19 +234,15 @@ class _Mapping:
         self.start = first.start
         self.end = first.end
         self.seen_ns = first.seen_ns
-        self.replaced = False
-
-    def touches(self, record: VmaRecord) -> bool:
-        return self.start <= record.end and record.start <= self.end
 
     def overlaps(self, record: VmaRecord) -> bool:
         return self.start < record.end and record.start < self.end
 
-    def take(self, members: Iterable[VmaRecord]) -> None:
-        for record in members:
-            self.members.append(record)
-            self.start = min(self.start, record.start)
-            self.end = max(self.end, record.end)
+    def take(self, other: _Mapping) -> None:
+        self.members += other.members
+        self.start = min(self.start, other.start)
+        self.end = max(self.end, other.end)
+        self.seen_ns = min(self.seen_ns, other.seen_ns)
 
 
 def _mappings(records: Iterable[VmaRecord]) -> list[tuple[VmaRecord, ...]]:
@@ -270,19 +267,23 @@ def _mappings(records: Iterable[VmaRecord]) -> list[tuple[VmaRecord, ...]]:
 
 
 def _cluster(alike: list[VmaRecord]) -> list[_Mapping]:
-    mappings: list[_Mapping] = []
+    """The mappings that are still there do not overlap: in order of address they are found fast."""
+    there: list[_Mapping] = []
+    replaced: list[_Mapping] = []
     for record in sorted(alike, key=_seen):
-        near = [each for each in mappings if not each.replaced and each.touches(record)]
+        first = bisect_left(there, record.start, key=attrgetter("end"))
+        last = bisect_right(there, record.end, key=attrgetter("start"))
+        near = there[first:last]
         joined = [each for each in near if record.born_ns <= each.seen_ns]
-        for each in near:
-            each.replaced = each not in joined and each.overlaps(record)
-        mapping = _Mapping(record)
-        for each in joined:
-            mapping.take(each.members)
-            mapping.seen_ns = min(mapping.seen_ns, each.seen_ns)
-            mappings.remove(each)
-        mappings.append(mapping)
-    return mappings
+        others = [each for each in near if each not in joined]
+        replaced += [each for each in others if each.overlaps(record)]
+        parts = sorted([*joined, _Mapping(record)], key=lambda each: len(each.members))
+        whole = parts.pop()
+        for part in parts:
+            whole.take(part)
+        beside = [each for each in others if not each.overlaps(record)]
+        there[first:last] = sorted([*beside, whole], key=attrgetter("start"))
+    return replaced + there
 
 
 def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str]) -> VmaRow:

@@ -1,0 +1,109 @@
+"""What reading the kernel's tables takes, in instructions, beside BCC's own way.
+
+    make bench
+
+Boots a kernel in a guest that counts instructions, in which one program has MAPPINGS mappings
+whose protection it changed. Their records are read as any BCC program would, with items(), and
+as we do: the tables alone, then all that makes a snapshot of them; and once more when nothing
+has happened since. Prints a table and writes the figures to docs/overhead/reading.json.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pte_trace import lab
+from pte_trace.filters import Filters
+from pte_trace.program import Capacity
+from pte_trace.records import LAYOUT
+from pte_trace.session import Session
+
+MAPPINGS = 10_000
+_RECORDED = Path(__file__).parents[2] / "docs/overhead/reading.json"
+_TIMEOUT = 900.0
+# Every second page becomes a mapping of its own.
+_PROGRAM = f"""
+import ctypes, mmap
+libc, size = ctypes.CDLL(None), mmap.PAGESIZE
+libc.mmap.restype, libc.mmap.argtypes = ctypes.c_size_t, (ctypes.c_size_t,) * 6
+libc.mprotect.argtypes = ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int
+anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+start = libc.mmap(0, 2 * {MAPPINGS} * size, mmap.PROT_READ, anonymous, 2**64 - 1, 0)
+for page in range(0, 2 * {MAPPINGS}, 2):
+    assert libc.mprotect(start + page * size, size, mmap.PROT_READ | mmap.PROT_WRITE) == 0
+"""
+
+
+def _took(what: Callable[[], object]) -> int:
+    """Nanoseconds of CPU, which are instructions in such a guest."""
+    begun = time.process_time_ns()
+    what()
+    return time.process_time_ns() - begun
+
+
+def _run(session: Session) -> None:
+    with session.following():
+        subprocess.run([sys.executable, "-c", _PROGRAM], check=True)
+
+
+def _table_of(session: Session, name: str) -> Any:
+    """BCC's own view of a table, with keys and values as arrays of numbers."""
+    from bcc.table import Table
+
+    bpf, lib = session.driver._bpf, session.driver._lib
+    key, value = (ctypes.c_uint64 * (size // 8) for size in (LAYOUT.key_size, LAYOUT.record_size))
+    table_id = lib.bpf_table_id(bpf.module, name.encode())
+    table_fd = lib.bpf_table_fd(bpf.module, name.encode())
+    return Table(bpf, table_id, table_fd, key, value, name.encode())
+
+
+def measure() -> dict[str, int]:
+    """In the guest: instructions by way of reading, and how many records there were."""
+    with Session(Filters(children=True), capacity=Capacity(records=2 * MAPPINGS)) as session:
+        session.start()
+        _run(session)
+        table = _table_of(session, "records_a")
+        found = {"BPF[table].items()": _took(table.items), "the tables": _took(session.driver.read)}
+        _run(session)
+        found["a snapshot"] = _took(session.read)
+        found["a snapshot of nothing new"] = _took(session.read)
+        _run(session)
+        assert len(session.read().vmas) >= MAPPINGS
+    return found
+
+
+def _shown(found: dict[str, int]) -> Table:
+    table = Table(title=f"Instructions to read {MAPPINGS:,} records", box=None)
+    for heading in ("READ", "MILLIONS", "OF items()"):
+        table.add_column(heading, justify="left" if heading == "READ" else "right")
+    whole = next(iter(found.values()))
+    for name, took in found.items():
+        table.add_row(name, f"{took / 1e6:,.1f}", f"{took / whole:.3f}")
+    return table
+
+
+def main(kernel: str) -> None:
+    command = ("python", "-m", "tests.bench.reading", "--in-guest")
+    done = lab.run(kernel, command, icount=True, timeout=_TIMEOUT)
+    if done.returncode:
+        sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    Console(width=100).print(_shown(found))
+    _RECORDED.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--in-guest"]:
+        print(json.dumps(measure()))
+    else:
+        main(sys.argv[1])
