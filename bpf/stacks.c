@@ -50,12 +50,12 @@ static int change_begins(void *ctx, struct vm_area_struct *vma, u64 cp_flags)
 	struct subject subject = subject_current(current);
 	struct call_site site = {.cause = cause_of(cp_flags)};
 	u64 *calls, first = 1;
-	int zero = 0;
+	int index = RECORDS;
 
 	/* Not its own: execve() prepares the next image, or a monitor acts for another process. */
 	if (READ(vma, vm_mm) != TASK_READ(current, mm) || site.cause == CAUSE_NUMA_HINT)
 		return 0;
-	if (!asked_for(&subject) || !active_records.lookup(&zero))
+	if (!asked_for(&subject) || !active_records.lookup(&index))
 		return 0;
 	site.vma = key_of(vma, &subject);
 	bpf_get_stack(ctx, site.frames, sizeof(site.frames), BPF_F_USER_STACK);

@@ -68,9 +68,10 @@ static u32 tracing_of(struct subject *subject)
 static bool passes_filters(struct subject *subject)
 {
 #ifdef FILTER_COMM_LOW
-	u64 comm[2];
+	u64 comm[2] = {};
 
-	bpf_probe_read_kernel(comm, sizeof(comm), &subject->leader->comm);
+	/* As a string: up to Linux 5.16 something may stand behind its end (06c5088aeed5). */
+	bpf_probe_read_kernel_str(comm, sizeof(comm), &subject->leader->comm);
 	if (comm[0] != FILTER_COMM_LOW || comm[1] != FILTER_COMM_HIGH)
 		return false;
 #endif

@@ -19,7 +19,6 @@
  */
 BPF_TABLE("hash", struct vma_key, struct vma_record, records_a, MAX_RECORDS);
 BPF_TABLE("hash", struct vma_key, struct vma_record, records_b, MAX_RECORDS);
-BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
 
 /*
  * What finds no room there, by process. One entry is nobody's, all zero and made by
@@ -27,7 +26,14 @@ BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
  */
 BPF_TABLE("hash", struct vma_key, struct vma_record, remainders_a, MAX_REMAINDERS);
 BPF_TABLE("hash", struct vma_key, struct vma_record, remainders_b, MAX_REMAINDERS);
-BPF_ARRAY_OF_MAPS(active_remainders, "remainders_a", 1);
+
+/*
+ * One array for both: to the verifier a record of either is then the same, so it
+ * follows only once what is done with it.
+ */
+#define RECORDS		0
+#define REMAINDERS	1
+BPF_ARRAY_OF_MAPS(active_records, "records_a", 2);
 
 /*
  * When mmap() made a mapping: tells a mapping put where another one was from a
@@ -203,8 +209,8 @@ static struct vma_record *unattributed(struct vma_key *key, struct task_struct *
 {
 	struct vma_key process = {.image = key->image, .tgid = key->tgid};
 	struct vma_record *record;
-	int zero = 0;
-	void *table = active_remainders.lookup(&zero);
+	int index = REMAINDERS;
+	void *table = active_records.lookup(&index);
 
 	if (!table)
 		return NULL;
@@ -273,11 +279,11 @@ static struct vma_record *record_of(struct vm_area_struct *vma)
 	struct vma_record *record;
 	struct vma_key key;
 	void *table;
-	int zero = 0;
+	int index = RECORDS;
 
 	if (!subject.leader || !asked_for(&subject))
 		return NULL;
-	table = active_records.lookup(&zero);
+	table = active_records.lookup(&index);
 	if (!table)
 		return NULL;
 	key = key_of(vma, &subject);

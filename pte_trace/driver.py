@@ -305,12 +305,12 @@ class Driver:
         following = 0 if idle is None else 1 - idle
         self._empty(self._files[following], self._file_room)
         self._make_nobodys(self._remainders[following])
-        for tables, active in (
-            (self._files, "active_files"),
-            (self._remainders, "active_remainders"),
-            (self._records, "active_records"),
+        for tables, active, index in (
+            (self._files, "active_files", 0),
+            (self._remainders, "active_records", 1),
+            (self._records, "active_records", 0),
         ):
-            self._update(active, struct.pack("=I", 0), struct.pack("=I", tables[following]))
+            self._update(active, struct.pack("=I", index), struct.pack("=I", tables[following]))
         self._active = following
         if idle is None:
             return Reading(RawRecords(0, b"", b""), RawRecords(0, b"", b""))

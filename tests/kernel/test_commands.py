@@ -85,7 +85,7 @@ def test_the_cgroup_filter_includes_descendants(pte_trace: Command, cgroup: Path
 
 @pytest.mark.once
 def test_top_of_one_process_ends_with_it(pte_trace: Command) -> None:
-    code = "import time,mmap\nfor _ in range(60): m=mmap.mmap(-1,4096*7); m[0]=1; time.sleep(.5)"
+    code = "import time,mmap\nwhile True: m=mmap.mmap(-1,4096*7); m[0]=1; time.sleep(.5)"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         done = pte_trace("top", "-p", process.pid, "--format", "json", "-i", 1, "-n", 2)
         documents = [json.loads(line) for line in done.stdout.splitlines()]
