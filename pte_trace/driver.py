@@ -9,7 +9,6 @@ import os
 import re
 import struct
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -17,13 +16,12 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pte_trace import kernel_types
 from pte_trace.btf import BTF
 from pte_trace.effort import Effort
 from pte_trace.errors import HostError
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
-from pte_trace.program import Capacity, text
+from pte_trace.program import Capacity, kernel_tree, text
 from pte_trace.records import LAYOUT
 
 _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
@@ -32,8 +30,6 @@ _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES, _VERIFIED = 192, 208, 216
 _CALLS_SIZE = 8
 LEAST_REAL_TIME_PRIORITY = 1
-# Nobody can move there what somebody else made: its sticky bit is set.
-_TEMPORARY = "/tmp"
 _WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
 
 
@@ -115,23 +111,20 @@ def _diagnostics() -> Iterator[list[str]]:
 
 
 @contextmanager
-def kernel_source(btf: BTF) -> Iterator[None]:
-    """Point BCC at a tree made from this kernel's BTF instead of its headers.
+def kernel_source() -> Iterator[None]:
+    """Point BCC at bpf/kernel/ instead of this kernel's headers.
 
     That is its whole environment meanwhile: BCC and clang obey variables that could name other
-    files, and root's may be those of whoever called sudo. For the same reason the tree does
-    not go where TMPDIR says.
+    files, and root's may be those of whoever called sudo.
     """
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="pte-trace-", dir=_TEMPORARY) as directory:
-        kernel_types.write_tree(Path(directory), btf)
+    os.environ.clear()
+    os.environ["BCC_KERNEL_SOURCE"] = kernel_tree()
+    try:
+        yield
+    finally:
         os.environ.clear()
-        os.environ["BCC_KERNEL_SOURCE"] = directory
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        os.environ.update(before)
 
 
 @contextmanager
@@ -198,10 +191,10 @@ class Driver:
         self._capacity = capacity
         kprobes = any(each.how is How.KPROBE for each in plan.functions.values())
         self._reading = _first_in_line if kprobes else nullcontext
+        program = text(plan, filters, capacity, effort, btf).encode()
         lines: list[str] = []
         try:
-            with kernel_source(btf), _diagnostics() as lines:
-                program = text(plan, filters, capacity, effort).encode()
+            with kernel_source(), _diagnostics() as lines:
                 self._bpf: Any = _interruptibly(lambda: BPF(text=program, cflags=_CFLAGS))
                 self._attach_kprobes(plan)
                 self._let_the_walker_go_on()

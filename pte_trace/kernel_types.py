@@ -1,14 +1,13 @@
 """The kernel types the BPF programs use, written out from the running kernel's BTF.
 
-BCC compiles against a kernel tree. The tree made here stands in for one: empty
-files where BCC's own headers include something, and `linux/types.h` with the
-few structs we read, each with the members we name at this kernel's offsets.
+BCC compiles against a kernel tree; bpf/kernel/ stands in for one, the same for every kernel.
+What differs between kernels is declared here: the few structs we read, each with the members
+we name at this kernel's offsets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from pte_trace.btf import BTF, Member
 from pte_trace.errors import HostError
@@ -63,41 +62,6 @@ _OFFSETS: Mapping[str, tuple[str, str]] = {
 }
 
 _INTEGERS = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
-
-_BASIC_TYPES = """\
-#ifndef _LINUX_TYPES_H
-#define _LINUX_TYPES_H
-typedef unsigned char __u8, u8, uint8_t;
-typedef signed char __s8, s8, int8_t;
-typedef unsigned short __u16, u16, uint16_t, __be16, __le16, __sum16;
-typedef short __s16, s16, int16_t;
-typedef unsigned int __u32, u32, uint32_t, __be32, __le32, __wsum;
-typedef int __s32, s32, int32_t, pid_t;
-typedef unsigned long long __u64, u64, uint64_t, __be64, __le64;
-typedef long long __s64, s64, int64_t;
-typedef unsigned long size_t, uintptr_t;
-typedef long ssize_t;
-typedef _Bool bool;
-enum { false, true };
-#define NULL ((void *)0)
-#define __bitwise
-#define __aligned_u64 __u64 __attribute__((aligned(8)))
-"""
-
-# BCC's helpers.h asks only whether the kernel is at least 4.8.
-_VERSION = """\
-#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
-#define LINUX_VERSION_CODE KERNEL_VERSION(5, 10, 0)
-"""
-
-_EMPTY = (
-    "include/uapi/linux/bpf.h",
-    "include/uapi/linux/bpf_common.h",
-    "include/uapi/linux/if_packet.h",
-    "include/linux/log2.h",
-    "include/linux/ptrace.h",
-    "arch/x86/include/asm/page.h",
-)
 
 
 class _Tree(dict[str, "Member | _Tree"]):
@@ -212,17 +176,3 @@ def _declare(name: str, member: Member) -> str:
     if member.size in _INTEGERS:
         return f"{_INTEGERS[member.size]} {name}"
     return f"char {name}[{member.size}]"
-
-
-def write_tree(directory: Path, btf: BTF) -> None:
-    """Fill *directory* so that BCC takes it for a kernel tree. Raises HostError, OSError."""
-    for name in _EMPTY:
-        _write(directory / name, "")
-    _write(directory / "include/linux/kconfig.h", "#define CONFIG_BPF_SYSCALL 1\n")
-    _write(directory / "include/linux/version.h", _VERSION)
-    _write(directory / "include/linux/types.h", _BASIC_TYPES + declarations(btf) + "#endif\n")
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)

@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from pte_trace import kernel_types
+from pte_trace.btf import BTF
 from pte_trace.effort import Effort
 from pte_trace.facts import TRACED_FUNCTIONS
 from pte_trace.filters import Filters
@@ -58,9 +60,15 @@ def source(name: str) -> str:
     return (source_directory() / name).read_text("utf-8")
 
 
-def text(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort) -> str:
-    """The whole program, ready for BCC."""
-    parts = ["#include <linux/types.h>", *_definitions(plan, filters, capacity, effort)]
+def kernel_tree() -> str:
+    """Where BCC finds what it takes for the kernel's source."""
+    return os.path.abspath(str(source_directory() / "kernel"))
+
+
+def text(plan: Plan, filters: Filters, capacity: Capacity, effort: Effort, btf: BTF) -> str:
+    """The whole program for the kernel of *btf*, ready for BCC. Raises HostError."""
+    parts = ["#include <linux/types.h>", kernel_types.declarations(btf)]
+    parts += _definitions(plan, filters, capacity, effort)
     for name in SOURCES:
         parts += [f'#line 1 "bpf/{name}"', source(name)]
     return "\n".join(parts)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import pytest
 
 from pte_trace.driver import kernel_source
-from tests.unit.test_kernel_types import kernel
+from pte_trace.program import kernel_tree, source_directory
 
 
 def test_bcc_sees_our_tree_and_no_other_variable(
@@ -18,13 +17,12 @@ def test_bcc_sees_our_tree_and_no_other_variable(
     for name in ("BCC_KERNEL_SOURCE", "BCC_LINUX_VERSION_CODE", "CPATH", "TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path))
     before = dict(os.environ)
-    with kernel_source(kernel()):
-        (name,) = os.environ
-        assert name == "BCC_KERNEL_SOURCE"
-        tree = Path(os.environ[name])
-        assert (tree / "include/linux/types.h").is_file()
-        assert tree.parent == Path("/tmp")
-        assert stat.S_IMODE(tree.stat().st_mode) == 0o700
+    with kernel_source():
+        assert dict(os.environ) == {"BCC_KERNEL_SOURCE": kernel_tree()}
     assert os.environ == before
-    assert not tree.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tree_is_part_of_the_package() -> None:
+    assert Path(kernel_tree()).is_absolute()
+    assert Path(kernel_tree()).samefile(str(source_directory() / "kernel"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pte_trace import plan, program
+from pte_trace import kernel_types, plan, program
 from pte_trace.behavior import Behavior
 from pte_trace.commands.options import make_filters
 from pte_trace.effort import EVERYTHING, Effort
@@ -17,6 +17,7 @@ from pte_trace.filters import Filters
 from pte_trace.plan import ARGUMENTS, HOOKS, How
 from pte_trace.program import SOURCES, Capacity
 from tests.builders import PARAMETERS, host, host_whose, host_without
+from tests.unit.test_kernel_types import kernel
 
 CAN_BE_ATTACHED = sorted({name for hook in HOOKS for name in (hook.name, hook.stand_in) if name})
 
@@ -29,7 +30,7 @@ def text(
 ) -> str:
     made = plan.make(facts or host())
     assert made.refusal is None
-    return program.text(made, filters or Filters(), capacity or Capacity(), effort)
+    return program.text(made, filters or Filters(), capacity or Capacity(), effort, kernel())
 
 
 def definitions(
@@ -61,7 +62,8 @@ def test_every_file_of_bpf_is_a_source() -> None:
 
 
 def test_sources_come_in_order_after_the_kernels_types() -> None:
-    assert text().startswith("#include <linux/types.h>\n")
+    types = kernel_types.declarations(kernel())
+    assert text().startswith(f"#include <linux/types.h>\n{types}\n")
     assert tuple(re.findall(r'^#line 1 "bpf/(.*)"$', text(), re.MULTILINE)) == SOURCES
 
 
@@ -129,8 +131,9 @@ def test_programs_read_only_arguments_that_the_rule_asks_for() -> None:
 
 
 def test_maps_have_the_room_asked_for() -> None:
-    found = definitions(capacity=Capacity(records=1, files=2, threads=3))
-    assert (found["MAX_RECORDS"], found["MAX_FILES"], found["MAX_THREADS"]) == ("1", "2", "3")
+    found = definitions(capacity=Capacity(records=1, remainders=2, files=3, threads=4))
+    maps = ("RECORDS", "REMAINDERS", "FILES", "THREADS")
+    assert [found[f"MAX_{name}"] for name in maps] == ["1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,9 @@ def test_what_is_in_a_filter_does_not_get_into_the_text() -> None:
 @pytest.mark.parametrize("how", list(How))
 def test_the_same_plan_gives_the_same_text(how: How) -> None:
     made = plan.make(host(), (how,))
-    first, second = (program.text(made, Filters(), Capacity(), EVERYTHING) for _ in range(2))
+    first, second = (
+        program.text(made, Filters(), Capacity(), EVERYTHING, kernel()) for _ in range(2)
+    )
     assert first == second
 
 
