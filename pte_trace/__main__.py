@@ -19,7 +19,8 @@ from pte_trace.views.printable import printable
 
 _FAILED = 1
 _INTERRUPTED = 130
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# A disk that is full, or broken; a terminal that was closed.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -75,7 +76,7 @@ def _run() -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else _FAILED
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _UNWRITABLE:
             raise
         _say(
             f"pte-trace: {error.filename or 'The output'} cannot be written: {error.strerror}.",

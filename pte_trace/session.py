@@ -121,8 +121,15 @@ class Session:
 
     def read(self) -> Snapshot:
         """Take what was counted since the last reading; the snapshot of that interval."""
+        began = self._interval_started
+        interval = Ledger()
+        interval.add(self.gather())
+        return self._snapshot(interval.records(), self._interval_started - began)
+
+    def gather(self) -> list[VmaRecord]:
+        """Take what was counted since the last reading, for `total`."""
         reading = self.driver.read()
-        now = time.monotonic()
+        self._interval_started = time.monotonic()
         records = [
             record
             for raw in reading
@@ -133,11 +140,7 @@ class Session:
         if self._keep:
             self._ledger.add(records)
             self._note_code()
-        interval = Ledger()
-        interval.add(records)
-        snapshot = self._snapshot(interval.records(), now - self._interval_started)
-        self._interval_started = now
-        return snapshot
+        return records
 
     def processes_ended(self) -> bool:
         """Whether all processes asked for by PID are gone; False where none was."""

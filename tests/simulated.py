@@ -6,12 +6,13 @@ With --once as its first argument only the first reading brings anything.
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from pte_trace.commands import options
 from pte_trace.plan import make
 from pte_trace.records import VmaRecord
-from pte_trace.snapshot import Health, Snapshot
+from pte_trace.snapshot import Health, Ledger, Snapshot
 from tests.builders import counts, histogram, host, record, snapshot
 
 HOSTILE = 'a"b\\c\n\x1b[31m<script>\udce9\\xff'
@@ -41,6 +42,7 @@ class Source:
     def __init__(self, *, once: bool) -> None:
         self._once = once
         self._records = RECORDS
+        self._ledger = Ledger()
 
     def __enter__(self) -> Source:
         return self
@@ -51,15 +53,22 @@ class Source:
     def start(self) -> None:
         pass
 
-    def read(self) -> Snapshot:
-        health = Health(probe_seconds=0.25, entries=2, capacity=64)
+    def following(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def gather(self) -> tuple[VmaRecord, ...]:
         brought = self._records
         if self._once:
             self._records = ()
-        return replace(snapshot(*brought, health=health), duration_s=1.0)
+        self._ledger.add(brought)
+        return brought
+
+    def read(self) -> Snapshot:
+        health = Health(probe_seconds=0.25, entries=2, capacity=64)
+        return replace(snapshot(*self.gather(), health=health), duration_s=1.0)
 
     def total(self) -> Snapshot:
-        return snapshot(*RECORDS)
+        return snapshot(*self._ledger.records())
 
     def processes_ended(self) -> bool:
         return False

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 from pte_trace.errors import CommandError
 from pte_trace.session import Session
+
+# So often that what has ended leaves room in the kernel's tables for what comes.
+READING_S = 1.0
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
@@ -24,6 +29,21 @@ def start(command: Sequence[str], session: Session) -> subprocess.Popen[bytes]:
             return subprocess.Popen(command)
     except OSError as error:
         raise _not_started(command[0], error) from error
+
+
+def wait(
+    child: subprocess.Popen[bytes], pauses: Iterable[float], meanwhile: Callable[[], object]
+) -> int:
+    """The return code of *child* when it has ended; *meanwhile* is called after each pause."""
+    end = os.pidfd_open(child.pid)
+    try:
+        for pause in pauses:
+            if select.select([end], [], [], pause)[0]:
+                break
+            meanwhile()
+    finally:
+        os.close(end)
+    return child.wait()
 
 
 def status(returncode: int) -> int:
@@ -54,24 +74,32 @@ def signals_reach(child: subprocess.Popen[bytes]) -> Iterator[None]:
         with suppress(ProcessLookupError):
             child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, lambda number, frame: None)
-    try:
+    with (
+        _handled(_FORWARDED, forward),
+        _handled((signal.SIGINT,), lambda number, frame: None),
+    ):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def signals_end() -> Iterator[threading.Event]:
     """An event that Ctrl-C and the signals to end set, instead of ending this process."""
     stopped = threading.Event()
-    before = {
-        number: signal.signal(number, lambda number, frame: stopped.set()) for number in _ENDING
-    }
-    try:
+    with _handled(_ENDING, lambda number, frame: stopped.set()):
         yield stopped
+
+
+@contextmanager
+def _handled(
+    numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """What signals do meanwhile; one that is ignored, as nohup(1) has it, stays ignored."""
+    before = {number: signal.getsignal(number) for number in numbers}
+    taken = {number: each for number, each in before.items() if each is not signal.SIG_IGN}
+    for number in taken:
+        signal.signal(number, handler)
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, each in taken.items():
+            signal.signal(number, each)

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from dataclasses import replace
+from itertools import repeat
 from typing import IO
 
 import click
@@ -15,8 +16,6 @@ from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
 from pte_trace.session import Session
 from pte_trace.views import explained, text
-
-_READING_S = 1.0
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -80,8 +79,9 @@ def explain(
         if command:
             started = child.start(command, session)
             with child.signals_reach(started):
-                status = child.status(started.wait())
-            session.read()
+                returncode = child.wait(started, repeat(child.READING_S), session.gather)
+            status = child.status(returncode)
+            session.gather()
         else:
             _until_ended(session, duration)
         _write(session, request.style, stream)
@@ -94,9 +94,9 @@ def _until_ended(session: Session, duration: float | None) -> None:
         due = math.inf if duration is None else time.monotonic() + duration
         ended = False
         while not ended:
-            stopped.wait(max(0.0, min(_READING_S, due - time.monotonic())))
+            stopped.wait(max(0.0, min(child.READING_S, due - time.monotonic())))
             ended = stopped.is_set() or session.processes_ended() or time.monotonic() >= due
-            session.read()
+            session.gather()
 
 
 def _write(session: Session, style: str, stream: IO[str]) -> None:

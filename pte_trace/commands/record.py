@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -172,12 +171,7 @@ class _Recording:
         for run in range(1, repeat + 1):
             started = child.start(command, self._session)
             with child.signals_reach(started):
-                for wait in self._pauses():
-                    try:
-                        returncode = started.wait(wait)
-                        break
-                    except subprocess.TimeoutExpired:
-                        self._take(run)
+                returncode = child.wait(started, self._pauses(), partial(self._take, run))
             self._take(run)
             status = child.status(returncode) or status
         return status

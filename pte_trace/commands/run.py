@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import repeat
 
 import click
 
@@ -33,7 +34,7 @@ def run(request: options.Request, command: tuple[str, ...]) -> None:
         session.start()
         started = child.start(command, session)
         with child.signals_reach(started):
-            returncode = started.wait()
-        session.read()
+            returncode = child.wait(started, repeat(child.READING_S), session.gather)
+        session.gather()
         write.report(session.total(), request.style, stream)
     click.get_current_context().exit(child.status(returncode))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-import time
 from pathlib import Path
 from typing import IO
 
 import click
 
-from pte_trace.commands import options
+from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
 from pte_trace.filters import Filters
 from pte_trace.snapshot import SORT_FIELDS
@@ -68,7 +68,8 @@ def top(
 
     On a terminal a live view: q quits, s takes the next field to sort by, a switches between
     the last interval and all since the start. Elsewhere a plain table, one JSON document or
-    some CSV lines for each interval. With -p it ends when the last of those processes does.
+    some CSV lines for each interval, the one that a signal cuts short too. With -p it ends when
+    the last of those processes does.
 
     \b
     Examples:
@@ -130,17 +131,16 @@ def _intervals(
     sort: str,
     rows: int | None,
 ) -> None:
-    taken = 0
-    ended = False
-    while not ended and taken != count:
-        time.sleep(interval)
-        ended = source.processes_ended()
-        snapshot = source.read()
-        if style == "text":
-            text.console(stream).print(text.interval(snapshot, sort, rows))
-        elif style == "json":
-            document.write_json(snapshot, stream)
-        else:
-            document.write_csv(snapshot, stream, header=not taken)
-        stream.flush()
-        taken += 1
+    with child.signals_end() as stopped:
+        for taken in itertools.islice(itertools.count(), count):
+            ended = stopped.wait(interval) or source.processes_ended()
+            snapshot = source.read()
+            if style == "text":
+                text.console(stream).print(text.interval(snapshot, sort, rows))
+            elif style == "json":
+                document.write_json(snapshot, stream)
+            else:
+                document.write_csv(snapshot, stream, header=not taken)
+            stream.flush()
+            if ended:
+                break

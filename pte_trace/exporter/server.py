@@ -22,7 +22,7 @@ _LOOK_AGAIN_S = 1.0
 _IDLE_S = 10
 _HANDSHAKE_S = 10
 _STAYS = "The web configuration from before stays in force."
-_ENDING = (signal.SIGINT, signal.SIGTERM)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Settings(Config):
@@ -113,7 +113,7 @@ class Server:
         return self._file.current.tls is not None
 
     def run(self, exporter: Exporter) -> None:
-        """Serve; returns when SIGINT or SIGTERM came."""
+        """Serve; returns when a signal to end came."""
         asyncio.run(self._run(exporter))
 
     async def _run(self, exporter: Exporter) -> None:
@@ -121,7 +121,8 @@ class Server:
         loop.set_exception_handler(_exception)
         ended = asyncio.Event()
         for number in _ENDING:
-            loop.add_signal_handler(number, ended.set)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, ended.set)
         systemd.notify("READY=1")
         while not ended.is_set():
             config = self._file.current

@@ -322,7 +322,7 @@ def test_a_service_manager_hands_over_a_socket_and_is_told(serve: Serve, everybo
             process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it(serve: Serve, number: signal.Signals) -> None:
     served = serve()
     assert served.status() == 200
