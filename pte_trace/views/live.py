@@ -80,7 +80,8 @@ def _keys() -> Iterator[int]:
         tty.setcbreak(keyboard)
         yield keyboard
     finally:
-        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it was closed
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
 class _Signals(AbstractContextManager["_Signals"]):
