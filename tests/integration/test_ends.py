@@ -130,7 +130,18 @@ def test_a_terminal_that_is_closed_ends_the_command_and_the_report_is_saved(tmp_
     ours, theirs = pty.openpty()
     report = tmp_path / "report"
     with subprocess.Popen(
-        ["setsid", "--ctty", *SIMULATED, "run", "-o", report, "--", "sh", "-c", "echo up; cat"],
+        [
+            "setsid",
+            "--ctty",
+            *SIMULATED,
+            "run",
+            "-o",
+            report,
+            "--",
+            "sh",
+            "-c",
+            "echo up; exec sleep 1000",
+        ],
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.PIPE,
