@@ -198,7 +198,7 @@ def test_a_replay_shows_each_interval_and_ends(path: Path) -> None:
 
 def test_a_replay_is_as_fast_as_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("threading.Event.wait", lambda _, pause: pauses.append(pause))
     arguments = ["--replay", str(path), "--speed", "4", "--format", "csv", "-o", os.devnull]
 
     top.main(arguments, standalone_mode=False)
