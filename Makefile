@@ -134,7 +134,8 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
 
 .PHONY: bench
-bench: setup bench-overhead ## What tracing adds, in instructions, and what a scrape costs beside prometheus-client
+bench: setup bench-overhead ## What tracing adds, in instructions, and what a reading and a scrape cost
+	@$(BIN)/python -m tests.bench.reading bookworm
 	@$(BIN)/python -m tests.bench.scrape
 
 .PHONY: dashboards

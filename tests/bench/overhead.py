@@ -111,6 +111,23 @@ def _table(found: dict[str, Any]) -> Table:
     return table
 
 
+def _added(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    base = found["ways"][_WITHOUT]
+    for name, way in found["ways"].items():
+        for kind in _KINDS:
+            yield f"{kind}, {name}", way[kind] - (0 if name == _WITHOUT else base[kind])
+
+
+def _changed(found: dict[str, Any], recorded: dict[str, Any]) -> Iterator[str]:
+    """What is not as recorded, to the instruction."""
+    before = dict(_added(recorded))
+    for name, added in _added(found):
+        if name not in before:
+            yield f"{name}: {added:,.0f}, not recorded before"
+        elif round(added) != round(before[name]):
+            yield f"{name}: {added:,.0f}, was {before[name]:,.0f}"
+
+
 def main(kernel: str) -> None:
     if shutil.which("bpftrace") is None:
         sys.exit("bpftrace is what tracing is compared with: sudo apt install bpftrace")
@@ -120,8 +137,10 @@ def main(kernel: str) -> None:
         sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
     found = json.loads(done.stdout.splitlines()[-1])
     Console(width=160).print(_table(found))
-    _RECORDED.mkdir(exist_ok=True)
-    (_RECORDED / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
+    recorded = _RECORDED / f"{kernel}.json"
+    if recorded.exists():
+        print(*_changed(found, json.loads(recorded.read_text())), sep="\n")
+    recorded.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
