@@ -66,13 +66,20 @@ class Reading(NamedTuple):
     remainders: RawRecords
 
 
+def _untouched(size: int) -> ctypes.Array[ctypes.c_char]:
+    return (ctypes.c_char * size).from_buffer(mmap.mmap(-1, size))
+
+
 class _Room:
-    """Room in this process for all entries that a table of the kernel can have."""
+    """Room in this process for all entries that a table of the kernel can have.
+
+    It takes memory only as far as it was ever used.
+    """
 
     def __init__(self, key_size: int, value_size: int, entries: int) -> None:
         self.entries = entries
-        self.keys = ctypes.create_string_buffer(key_size * entries)
-        self.values = ctypes.create_string_buffer(value_size * entries)
+        self.keys = _untouched(key_size * entries)
+        self.values = _untouched(value_size * entries)
         self._sizes = (key_size, value_size)
 
     def taken(self, number: int) -> tuple[bytes, bytes]:
@@ -198,6 +205,8 @@ class Driver:
                 self._bpf: Any = _interruptibly(lambda: BPF(text=program, cflags=_CFLAGS))
                 self._attach_kprobes(plan)
                 self._let_the_walker_go_on()
+            # What the compiler leaves behind.
+            ctypes.CDLL(None).malloc_trim(0)
         except Exception as error:  # BCC raises nothing more special
             raise _failure(error, lines) from error
         finally:
