@@ -21,6 +21,8 @@ class Recorder:
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
         """Raises OSError."""
+        # Arrow's own keep what was given back to them.
+        pa.set_memory_pool(pa.system_memory_pool())
         self._path = path
         self._journal = journal.Writer(path, metadata)
         self._counted: frozenset[pruning.Path] = frozenset()

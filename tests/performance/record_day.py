@@ -25,7 +25,7 @@ from pte_trace.recording.writing import Recorder
 from pte_trace.records import BUCKETS, OUTCOMES, UNMEASURED, Counts, Histogram
 from pte_trace.snapshot import Health, Kernel, Snapshot, VmaRow
 
-MOST_RESIDENT_MIB = 150
+MOST_RESIDENT_MB = 150
 MOST_REPORT_S = 60
 _STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 _KERNEL = Kernel("simulated", True)
@@ -119,9 +119,9 @@ def _sum(histograms: Counter[Histogram]) -> Histogram:
     return Histogram(sum(each.sum * times for each, times in histograms.items()), tuple(log2))
 
 
-def _resident_mib() -> float:
-    """The most that was resident so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _resident_mb() -> float:
+    """The most that was resident so far, in 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def _record(path: Path, seconds: int, mappings: int) -> None:
@@ -135,7 +135,7 @@ def _record(path: Path, seconds: int, mappings: int) -> None:
         recorder.add(interval)
         spent += time.process_time() - before
     print(f"recorded: {1000 * spent / seconds:.1f} ms of CPU an interval")
-    print(f"journal: {path.stat().st_size / 1e6:,.0f} MB; resident: {_resident_mib():.0f} MiB")
+    print(f"journal: {path.stat().st_size / 1e6:,.0f} MB; resident: {_resident_mb():.0f} MB")
     before = time.process_time()
     recorder.finish()
     print(f"ended: {time.process_time() - before:.0f} s of CPU")
@@ -154,9 +154,9 @@ def _report(*arguments: str | Path) -> float:
 
 
 def _checks(path: Path) -> Iterator[bool]:
-    resident = _resident_mib()
-    print(f"resident at most: {resident:.0f} MiB ({MOST_RESIDENT_MIB} allowed)")
-    yield resident <= MOST_RESIDENT_MIB
+    resident = _resident_mb()
+    print(f"resident at most: {resident:.0f} MB ({MOST_RESIDENT_MB} allowed)")
+    yield resident <= MOST_RESIDENT_MB
     print(f"file: {path.stat().st_size / 1e6:,.0f} MB")
     for arguments in ([path], [path, "--html", path.with_suffix(".html")]):
         spent = _report(*arguments)
