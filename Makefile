@@ -82,7 +82,10 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
 .PHONY: test
-test: lint test-unit test-integration test-kernel test-e2e ## All tests: style, units, subsystems, the four stock kernels, a fleet
+test: lint test-unit test-integration test-kernel ## Style, units, subsystems, and all that depends on the kernel on four
+
+.PHONY: test-all
+test-all: test test-once test-e2e ## And all that does not: every command and example, a fleet, a browser
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
@@ -116,7 +119,15 @@ test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
 	$(in-guests) $(KERNELS:%=test-kernel-%)
 
 test-kernel-%:
-	$(in-guest) tests/kernel
+	$(in-guest) -m "not once" tests/kernel
+
+.PHONY: test-once
+test-once: workloads ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
+	@$(BIN)/pte-trace lab fetch $(KERNELS)
+	$(in-guests) $(KERNELS:%=test-once-%)
+
+test-once-%:
+	$(in-guest) -m once tests/kernel
 
 .PHONY: test-matrix
 test-matrix: workloads ## Each workload's figures on each of $(MATRIX)

@@ -28,7 +28,7 @@ def traced(effort: Effort) -> dict[str, Any]:
             )
         output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
-        assert json.loads(output)["start"] == START
+        assert json.loads(output.splitlines()[-1])["start"] == START
         return document(session.read())
 
 

@@ -52,7 +52,7 @@ class Host:
         """The document of a workload that writes to PAGES pages."""
         done = self.run("run", "--format", "json", "--", WORKLOADS / "toggle", PAGES)
         assert done.status == 0, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout.splitlines()[1])
+        document: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         (row,) = (row for row in document["vmas"] if row["start"] == "0x600000000000")
         assert row["write_faults"]["other"] == PAGES
         assert row["ptes_changed"] == 2 * PAGES
