@@ -60,11 +60,12 @@ def pytest_runtest_makereport(
 
 @dataclass(frozen=True)
 class Traced:
-    """What a workload printed, and the interval's JSON document."""
+    """What a workload printed, the interval's JSON document, and what was lost in it."""
 
     status: int
     lines: list[str]
     document: dict[str, Any]
+    lost: int
 
     @property
     def account(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def run(session: Session) -> Run:
     def run(
         name: str, *arguments: object, cwd: Path | None = None, look: Look | None = None
     ) -> Traced:
-        session.read()
+        before = session.read().health
         with session.following():
             process = subprocess.Popen(
                 [WORKLOADS / name, *map(str, arguments)],
@@ -129,7 +130,10 @@ def run(session: Session) -> Run:
                 look(process.pid, json.loads(seen))
         output, _ = process.communicate(timeout=120)
         lines = (seen + output).splitlines()
-        return Traced(process.returncode, lines, document(session.read()))
+        snapshot = session.read()
+        after = snapshot.health
+        lost = after.missed_runs - before.missed_runs + after.map_full - before.map_full
+        return Traced(process.returncode, lines, document(snapshot), lost)
 
     return run
 
