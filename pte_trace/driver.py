@@ -20,7 +20,7 @@ from pte_trace.btf import BTF
 from pte_trace.effort import Effort
 from pte_trace.errors import HostError
 from pte_trace.filters import Filters
-from pte_trace.plan import How, Plan
+from pte_trace.plan import How, Plan, any_kprobe
 from pte_trace.program import Capacity, kernel_tree, text
 from pte_trace.records import LAYOUT
 
@@ -29,7 +29,9 @@ _CFLAGS = ["-Wno-duplicate-decl-specifier", "-Wno-macro-redefined"]
 _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES, _VERIFIED = 192, 208, 216
 _CALLS_SIZE = 8
-LEAST_REAL_TIME_PRIORITY = 1
+_LEAST_REAL_TIME_PRIORITY = 1
+# Indices of `active_records` (bpf/vma.h).
+_RECORDS, _REMAINDERS = 0, 1
 _WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
 
 
@@ -143,7 +145,7 @@ def _first_in_line() -> Iterator[None]:
     """
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(LEAST_REAL_TIME_PRIORITY))
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_LEAST_REAL_TIME_PRIORITY))
     try:
         yield
     finally:
@@ -196,8 +198,7 @@ class Driver:
 
         self._lib: Any = lib
         self._capacity = capacity
-        kprobes = any(each.how is How.KPROBE for each in plan.functions.values())
-        self._reading = _first_in_line if kprobes else nullcontext
+        self._reading = _first_in_line if any_kprobe(plan.functions) else nullcontext
         program = text(plan, filters, capacity, effort, btf).encode()
         lines: list[str] = []
         try:
@@ -309,8 +310,8 @@ class Driver:
         self._make_nobodys(self._remainders[following])
         for tables, active, index in (
             (self._files, "active_files", 0),
-            (self._remainders, "active_records", 1),
-            (self._records, "active_records", 0),
+            (self._remainders, "active_records", _REMAINDERS),
+            (self._records, "active_records", _RECORDS),
         ):
             self._update(active, struct.pack("=I", index), struct.pack("=I", tables[following]))
         self._active = following

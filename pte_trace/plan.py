@@ -156,7 +156,7 @@ def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
             attachments[hook.name] = attachment
         elif hook.degraded_without is None:
             return Plan({}, _unattachable(hook, facts, ways))
-    direct = all(attachment.how is How.FENTRY for attachment in attachments.values())
+    direct = not any_kprobe(attachments)
     return Plan(
         attachments,
         None,
@@ -194,12 +194,12 @@ def capabilities(facts: HostFacts, attachments: Mapping[str, Attachment]) -> Map
         "CAP_BPF": "to load the programs and to read their tables",
         "CAP_PERFMON": "to attach the programs, which read kernel memory",
     }
-    if _any_kprobe(attachments) and facts.preemptible is not False:
+    if any_kprobe(attachments) and facts.preemptible is not False:
         needed["CAP_SYS_NICE"] = (
             "to keep its CPU while it reads: what kprobes run there is skipped until it has read;"
             " not where RLIMIT_RTPRIO is 1 or more"
         )
-    if _any_kprobe(attachments) and _perf_events_are_roots(facts):
+    if any_kprobe(attachments) and _perf_events_are_roots(facts):
         needed["CAP_SYS_ADMIN"] = f"to put kprobes; not after: {_ALLOW_PERF_EVENTS}"
     if facts.tables_are_locked_memory:
         needed["CAP_SYS_RESOURCE"] = (
@@ -216,7 +216,8 @@ def capabilities_to_read(facts: HostFacts, attachments: Mapping[str, Attachment]
     return frozenset({"CAP_BPF", "CAP_SYS_NICE"} & capabilities(facts, attachments).keys())
 
 
-def _any_kprobe(attachments: Mapping[str, Attachment]) -> bool:
+def any_kprobe(attachments: Mapping[str, Attachment]) -> bool:
+    """Whether one of *attachments*, by hook or by function, is a kprobe."""
     return any(attachment.how is How.KPROBE for attachment in attachments.values())
 
 

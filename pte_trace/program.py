@@ -14,7 +14,7 @@ from pte_trace.btf import BTF
 from pte_trace.effort import Effort
 from pte_trace.facts import TRACED_FUNCTIONS
 from pte_trace.filters import Filters
-from pte_trace.plan import How, Plan
+from pte_trace.plan import How, Plan, any_kprobe
 
 # In this order: BCC compiles one text, and rewrites map accesses in that text only.
 SOURCES = (
@@ -96,7 +96,7 @@ def _definitions(plan: Plan, filters: Filters, capacity: Capacity, effort: Effor
     for function in TRACED_FUNCTIONS:
         yield f"#define TRACED_{function} {int(function in plan.functions)}"
     attachments = plan.functions.values()
-    yield f"#define KPROBES {int(any(each.how is How.KPROBE for each in attachments))}"
+    yield f"#define KPROBES {int(any_kprobe(plan.functions))}"
     for each in attachments:
         yield f"#define FENTRY_{each.function} {int(each.how is How.FENTRY)}"
         yield f"#define HOOK_{each.function} {TRACED_FUNCTIONS.index(each.function)}"

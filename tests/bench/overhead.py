@@ -23,10 +23,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pte_trace import lab
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.filters import Filters
 from pte_trace.session import Session
+from tests.bench import guest
 
 PAGES = 4096
 _CHECKOUT = Path(__file__).parents[2]
@@ -131,11 +131,7 @@ def _changed(found: dict[str, Any], recorded: dict[str, Any]) -> Iterator[str]:
 def main(kernel: str) -> None:
     if shutil.which("bpftrace") is None:
         sys.exit("bpftrace is what tracing is compared with: sudo apt install bpftrace")
-    command = ("python", "-m", "tests.bench.overhead", "--in-guest")
-    done = lab.run(kernel, command, icount=True, timeout=_TIMEOUT)
-    if done.returncode:
-        sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = guest.measured("tests.bench.overhead", kernel, _TIMEOUT)
     Console(width=160).print(_table(found))
     recorded = _RECORDED / f"{kernel}.json"
     if recorded.exists():
@@ -144,7 +140,4 @@ def main(kernel: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--in-guest"]:
-        print(json.dumps(measure()))
-    else:
-        main(sys.argv[1])
+    guest.program(measure, main)

@@ -22,11 +22,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pte_trace import lab
 from pte_trace.filters import Filters
 from pte_trace.program import Capacity
 from pte_trace.records import LAYOUT
 from pte_trace.session import Session
+from tests.bench import guest
 
 MAPPINGS = 10_000
 _RECORDED = Path(__file__).parents[2] / "docs/overhead/reading.json"
@@ -68,7 +68,7 @@ def _table_of(session: Session, name: str) -> Any:
 
 
 def measure() -> dict[str, int]:
-    """In the guest: instructions by way of reading, and how many records there were."""
+    """In the guest: instructions by way of reading."""
     with Session(Filters(children=True), capacity=Capacity(records=2 * MAPPINGS)) as session:
         session.start()
         _run(session)
@@ -93,17 +93,10 @@ def _shown(found: dict[str, int]) -> Table:
 
 
 def main(kernel: str) -> None:
-    command = ("python", "-m", "tests.bench.reading", "--in-guest")
-    done = lab.run(kernel, command, icount=True, timeout=_TIMEOUT)
-    if done.returncode:
-        sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = guest.measured("tests.bench.reading", kernel, _TIMEOUT)
     Console(width=100).print(_shown(found))
     _RECORDED.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--in-guest"]:
-        print(json.dumps(measure()))
-    else:
-        main(sys.argv[1])
+    guest.program(measure, main)

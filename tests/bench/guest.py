@@ -1,0 +1,28 @@
+"""A benchmark that measures in a guest, where a nanosecond is an instruction."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pte_trace import lab
+
+_IN_GUEST = "--in-guest"
+
+
+def measured(module: str, kernel: str, timeout: float) -> Any:
+    """What *module*'s `measure` returned in a guest of *kernel*; ends the program if it failed."""
+    done = lab.run(kernel, ("python", "-m", module, _IN_GUEST), icount=True, timeout=timeout)
+    if done.returncode:
+        sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def program(measure: Callable[[], Any], main: Callable[[str], None]) -> None:
+    """*measure* where this is the guest, else *main* with the kernel that was asked for."""
+    if sys.argv[1:] == [_IN_GUEST]:
+        print(json.dumps(measure()))
+    else:
+        main(sys.argv[1])
