@@ -46,6 +46,18 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def _status(ended: SystemExit) -> int:
+    return ended.code if isinstance(ended.code, int) else _FAILED
+
+
+def _under_way(error: BaseException) -> SystemExit | None:
+    """The end that *error* came in the way of: a closed terminal first sends its signal."""
+    before = error.__context__
+    if before is None or isinstance(before, SystemExit):
+        return before
+    return _under_way(before)
+
+
 def _drop_what_nobody_takes() -> None:
     """Keep the interpreter from complaining at its exit of output that cannot be written."""
     for stream in (sys.stdout, sys.stderr):
@@ -74,10 +86,13 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else _FAILED
+        return _status(ended)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
+        hung_up = _under_way(error) if error.errno == errno.EIO else None
+        if hung_up:
+            return _status(hung_up)
         _say(
             f"pte-trace: {error.filename or 'The output'} cannot be written: {error.strerror}.",
             "Free some space, or send the output elsewhere.",

@@ -126,30 +126,38 @@ def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
         assert process.stderr.read() == ""
 
 
-def test_a_terminal_that_is_closed_ends_the_command_and_the_report_is_saved(tmp_path: Path) -> None:
+@contextmanager
+def on_a_terminal(*arguments: str | Path, until: bytes) -> Iterator[subprocess.Popen[bytes]]:
+    """`pte-trace` on a terminal that is closed when it has shown *until*."""
     ours, theirs = pty.openpty()
-    report = tmp_path / "report"
     with subprocess.Popen(
-        [
-            "setsid",
-            "--ctty",
-            *SIMULATED,
-            "run",
-            "-o",
-            report,
-            "--",
-            "sh",
-            "-c",
-            "echo up; exec sleep 1000",
-        ],
+        ["setsid", "--ctty", *SIMULATED, *arguments],
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm-256color"},
     ) as process:
-        os.close(theirs)
-        assert os.read(ours, 4096).startswith(b"up")
-        os.close(ours)
-        assert process.stderr is not None
-        said = process.stderr.read()
+        try:
+            os.close(theirs)
+            shown = b""
+            while until not in shown:
+                shown += os.read(ours, 4096)
+            os.close(ours)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_terminal_that_is_closed_ends_the_command_and_the_report_is_saved(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    command = ("sh", "-c", "echo up; exec sleep 1000")
+    with on_a_terminal("run", "-o", report, "--", *command, until=b"up") as process:
+        _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (128 + signal.SIGHUP, b"")
     assert "worker" in report.read_text()
+
+
+def test_a_terminal_that_is_closed_ends_the_live_view_without_a_word() -> None:
+    with on_a_terminal("top", "-i", "0.1", until=b"FAULTS") as process:
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (128 + signal.SIGHUP, b"")
