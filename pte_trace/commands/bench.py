@@ -12,6 +12,7 @@ import click
 from pte_trace.bench import Bench
 from pte_trace.bench.results import PAGE
 from pte_trace.commands import options
+from pte_trace.effort import Effort
 from pte_trace.errors import UsageError
 from pte_trace.filters import Filters
 from pte_trace.program import Capacity
@@ -97,13 +98,20 @@ def bench(
             f"{view.size(size)} is more than the {free >> 20:,} MiB of memory that are free.",
             "Give a smaller --size.",
         )
-    session = None if no_trace else Session(_CHILDREN, capacity=_FEW, working=write.working)
+    session = None if no_trace else _session()
     with options.output(path, sys.stdout) as stream:
         place = Bench(session, write.working)
         if size is None:
             view.write(place.micro(iterations or _ITERATIONS), style, stream)
         else:
             view.write(place.macro(size, loops or _LOOPS), style, stream)
+
+
+def _session() -> Session:
+    """Write faults are all that is asked of it."""
+    return Session(
+        _CHILDREN, effort=Effort(inspect=0, costs=0), capacity=_FEW, working=write.working
+    )
 
 
 def _free_memory() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pte_trace import behavior
+from pte_trace.effort import Effort
 from pte_trace.filters import Filters
 from pte_trace.program import Capacity
 from pte_trace.session import Session
@@ -26,6 +27,8 @@ ONCE_ON_OTHERWISE = "bookworm"
 GUEST = os.environ.get("PTE_TRACE_LAB")
 # Room for the files of one reading: few, so that a test can use up what is not given back.
 MOST_FILES = 64
+# More page tables than any workload of the zoo changes at once.
+MOST_TABLES = 100
 WORKLOADS = Path(__file__).parents[2] / "build" / "workloads"
 
 
@@ -96,7 +99,8 @@ Look = Callable[[int, dict[str, Any]], None]
 @pytest.fixture(scope="session")
 def session() -> Iterator[Session]:
     """The programs, compiled and attached once for all tests."""
-    with Session(Filters(children=True), capacity=Capacity(files=MOST_FILES)) as session:
+    few, enough = Capacity(files=MOST_FILES), Effort(inspect=MOST_TABLES)
+    with Session(Filters(children=True), capacity=few, effort=enough) as session:
         session.start()
         yield session
 

@@ -27,6 +27,7 @@ def taken(entry: dict[str, Any]) -> dict[str, float]:
     return {outcome: number for outcome, number in entry["write_faults"].items() if number}
 
 
+@pytest.mark.once
 def test_each_write_takes_exactly_its_faults(pte_trace: Command, optimized: bool) -> None:
     document = run(pte_trace, "--iterations", 2)
 

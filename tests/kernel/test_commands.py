@@ -25,25 +25,6 @@ PAGE = 4096
 Command = Callable[..., Finished]
 
 
-def test_kprobes_count_the_same(pte_trace: Command, tmp_path: Path, optimized: bool) -> None:
-    path = tmp_path / "report.json"
-    script = f"{WORKLOADS}/toggle 23; echo err >&2; exit 7"
-    done = pte_trace(
-        "run", "--attach", "kprobe", "--format", "json", "-o", path, "--", "sh", "-c", script
-    )
-
-    assert done.status == 7, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["pages"] == 23
-    assert done.stderr == "err\n"
-    document = json.loads(path.read_text())
-    (row,) = (row for row in document["vmas"] if row["start"] == "0x600000000000")
-    assert row["write_faults"]["wp_reuse"] == (0 if optimized else 23)
-    assert row["write_faults"]["other"] == 23
-    assert row["ptes_changed"] == 46
-    assert {hook["how"] for hook in document["hooks"].values()} == {"kprobe"}
-    assert document["kernel"]["optimization"] is optimized
-
-
 @pytest.mark.once
 def test_the_comm_filter_acts(pte_trace: Command) -> None:
     script = f"{WORKLOADS}/toggle 5 >&2; {WORKLOADS}/fork_child 5 >&2"

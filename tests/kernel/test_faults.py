@@ -13,8 +13,11 @@ from pte_trace.session import Session
 from pte_trace.views.document import document
 from tests.kernel.conftest import WORKLOADS, Run
 
+PLACE = "0x600000000000"
 PAGES = 23
 MANY_PAGES = 40009
+READINGS = 12
+AT_ONCE = 4
 
 
 def figures(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
@@ -50,18 +53,19 @@ def test_rows_add_up(run: Run, workload: str) -> None:
 
 def test_readings_while_there_are_faults_lose_none(session: Session) -> None:
     missed = document(session.read())["health"]["missed_runs"]
+    started: list[subprocess.Popen[bytes]] = []
+    found = []
     with session.following():
-        busy = [subprocess.Popen([WORKLOADS / "toggle", str(MANY_PAGES)]) for _ in range(4)]
-    touched: Counter[int] = Counter()
-    readings, running = 0, True
-    while running:
-        running = any(process.poll() is None for process in busy)
-        found = document(session.read())
-        readings += 1
-        for row in found["vmas"]:
-            if row["start"] == "0x600000000000":
-                touched[row["pid"]] += row["write_faults"]["other"]
+        for _ in range(READINGS):
+            while sum(process.poll() is None for process in started) < AT_ONCE:
+                started.append(subprocess.Popen([WORKLOADS / "toggle", str(MANY_PAGES)]))
+            found.append(document(session.read()))
+    for process in started:
+        process.wait()
+    found.append(document(session.read()))
 
-    assert readings > 10
-    assert found["health"]["missed_runs"] == missed
-    assert touched == {process.pid: MANY_PAGES for process in busy}
+    touched: Counter[int] = Counter()
+    for row in (row for each in found for row in each["vmas"] if row["start"] == PLACE):
+        touched[row["pid"]] += row["write_faults"]["other"]
+    assert found[-1]["health"]["missed_runs"] == missed
+    assert touched == {process.pid: MANY_PAGES for process in started}
