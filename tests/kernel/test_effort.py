@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
+
 from pte_trace.effort import Effort
 from pte_trace.filters import Filters
 from pte_trace.session import Session
@@ -33,6 +35,7 @@ def test_what_is_beyond_the_limit_is_counted_apart(run: Run, optimized: bool) ->
     assert timed == row["write_faults"]
 
 
+@pytest.mark.once
 def test_what_is_not_looked_at_is_unknown(optimized: bool) -> None:
     with Session(Filters(children=True), effort=Effort(inspect=0, costs=0)) as session:
         session.start()
