@@ -8,6 +8,8 @@ KERNEL ?= bookworm
 # Built from one source, with and without the optimization.
 PAIRS := patched unpatched patched-6.12 unpatched-6.12
 MATRIX ?= $(KERNELS) $(PAIRS)
+# Those whose BCC, LLVM and Python are newer than Debian 12's.
+SUITES ?= trixie sid
 TIMEOUT ?= 1800
 
 # Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
@@ -128,6 +130,23 @@ test-once: workloads ## What does not depend on the kernel, each test in a guest
 
 test-once-%:
 	$(in-guest) -m once tests/kernel
+
+# debootstrap has to be root, and what it makes is in root's cache.
+.PHONY: test-suites
+test-suites: workloads ## The tests inside guests, with BCC, LLVM and Python of $(SUITES)
+	@$(call install,debootstrap)
+	@$(SUDO) $(BIN)/pte-trace lab fetch $(SUITES)
+	$(in-guests) $(SUITES:%=test-suites-%)
+
+test-suites-%:
+	@echo "== $* with its own BCC"; root=$$($(SUDO) $(BIN)/python -m tests.suites $*) && \
+	$(SUDO) $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- \
+		unshare --mount sh tests/enter.sh $$root \
+		/usr/bin/python3 -m pytest -p no:cacheprovider -m "not once" tests/kernel
+
+.PHONY: test-hosts
+test-hosts: workloads ## Kernels built without kprobes, trampolines or BTF, and what comes of it
+	$(BIN)/python -m tests.hosts.kernels
 
 .PHONY: test-matrix
 test-matrix: workloads ## Each workload's figures on each of $(MATRIX)

@@ -32,7 +32,12 @@ _CALLS_SIZE = 8
 _LEAST_REAL_TIME_PRIORITY = 1
 # Indices of `active_records` (bpf/vma.h).
 _RECORDS, _REMAINDERS = 0, 1
-_WALKER = (b"kretfunc__change_protection", b"leave_change_protection")
+# Newer versions of BCC name the module as well.
+_WALKER = (
+    b"kretfunc__change_protection",
+    b"kretfunc__vmlinux__change_protection",
+    b"leave_change_protection",
+)
 
 
 def bcc_version() -> tuple[str | None, str | None]:

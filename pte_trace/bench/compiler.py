@@ -16,13 +16,15 @@ from pte_trace.errors import HostError
 SOURCE = "seed.c"
 _COMPILERS = ("cc", "gcc")
 _FLAGS = ("-O2", "-Wall")
+# Where it is looked for, and its whole environment: variables of who called sudo could name others.
+_PATH = "/usr/local/bin:/usr/bin:/bin"
 _MEND = "sudo apt install gcc libc6-dev"
 
 
-def program(directory: Path | None = None, path: str | None = None) -> Path:
+def program(directory: Path | None = None, path: str = _PATH) -> Path:
     """The compiled program, from the cache where it is there already.
 
-    *directory* is the cache, *path* where a compiler is looked for; by default the user's.
+    *directory* is the cache, by default the user's, *path* where a compiler is looked for.
     Raises HostError where there is no compiler, or it fails, or the cache cannot be written.
     """
     source = files("pte_trace.bench").joinpath(SOURCE).read_bytes()
@@ -43,7 +45,7 @@ def _trusted(compiled: Path) -> bool:
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
-def _compiler(path: str | None) -> str:
+def _compiler(path: str) -> str:
     for name in _COMPILERS:
         if found := shutil.which(name, path=path):
             return found
@@ -59,6 +61,7 @@ def _compile(source: bytes, target: Path, compiler: str) -> None:
             done = subprocess.run(
                 [compiler, *_FLAGS, "-x", "c", "-", "-o", result],
                 input=source,
+                env={"PATH": _PATH},
                 capture_output=True,
                 check=False,
             )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,8 +90,12 @@ class Builder:
 
     def _key(self, series: Series, version: str) -> str:
         compiler = tools.check(self.runner, ["gcc", "--version"], self.cache).splitlines()[0]
-        edits = {name: [edit.pattern, edit.replacement] for name, edit in series.edits.items()}
-        went_in = [version, kbuild.FRAGMENT.read_text(), edits, compiler]
+        edits = {
+            name: change and [change.pattern, change.replacement]
+            for name, change in series.edits.items()
+        }
+        asked = dict.fromkeys(kbuild.fragment(series.left_out.get(name, ())) for name in edits)
+        went_in = [version, "".join(asked), edits, compiler]
         return hashlib.sha256(json.dumps(went_in).encode()).hexdigest()[:12]
 
     def _build(self, series: Series, suite: Suite, version: str, entry: str) -> None:
@@ -130,12 +134,13 @@ class Builder:
         codes: set[str] = set()
         with self.progress.work(what, series.steps) as step:
             for name, change in series.edits.items():
-                edit(source, change)
-                if not codes:
-                    tree.configure()
+                if change:
+                    edit(source, change)
+                tree.configure(series.left_out.get(name, ()))
                 suffix = "-" + name.partition("-")[0]
                 release = tree.compile(name, suffix, step)
-                codes.add(tree.code())
+                if series.is_pair:
+                    codes.add(tree.code())
                 self._stage(source, release, work / name)
         if len(codes) > 1:
             raise HostError(
@@ -159,13 +164,11 @@ class Builder:
         tools.check(self.runner, ["depmod", "-b", str(root), release], root)
 
     def _store(self, series: Series, work: Path, entry: str) -> None:
-        """Both or none: a pair is compared."""
-        first, second = series.edits
-        with (
-            self._alone(),
-            cache.new_entry(self.cache, first, entry) as first_root,
-            cache.new_entry(self.cache, second, entry) as second_root,
-        ):
-            for name, root in ((first, first_root), (second, second_root)):
+        """All or none: a pair is compared."""
+        with self._alone(), ExitStack() as entries:
+            for name in series.edits:
+                root = entries.enter_context(
+                    cache.new_entry(cache.entries(self.cache, name), entry)
+                )
                 for made in (work / name).iterdir():
                     made.rename(root / made.name)

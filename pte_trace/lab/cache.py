@@ -30,19 +30,23 @@ def directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 def find(cache: Path, name: str) -> Kernel | None:
     """The kernel of this name, None where there is none or only a part of one."""
-    for root in sorted((cache / "kernels" / name).glob("[!.]*")):
+    for root in sorted(entries(cache, name).glob("[!.]*")):
         if kernel := in_root(name, root):
             return kernel
     return None
 
 
+def entries(cache: Path, name: str) -> Path:
+    """Where the kernels of this name are."""
+    return cache / "kernels" / name
+
+
 @contextmanager
-def new_entry(cache: Path, name: str, release: str) -> Iterator[Path]:
-    """An empty directory that takes the place of all entries of `name` when the body is done.
+def new_entry(entries: Path, name: str) -> Iterator[Path]:
+    """An empty directory that takes the place of all in `entries` when the body is done.
 
     Hold the lock. Where the body raises, the old entries stay.
     """
-    entries = cache / "kernels" / name
     entries.mkdir(parents=True, exist_ok=True)
     for left in entries.glob(".*"):
         shutil.rmtree(left)
@@ -54,7 +58,7 @@ def new_entry(cache: Path, name: str, release: str) -> Iterator[Path]:
         for old in entries.glob("[!.]*"):
             # Renamed first: an entry removed half must not be found.
             old.rename(entries / f".old-{old.name}")
-        made.rename(entries / release)
+        made.rename(entries / name)
     finally:
         for left in entries.glob(".*"):
             shutil.rmtree(left)

@@ -66,7 +66,7 @@ class Fetcher:
         if kernel and kernel.root.name == release:
             self.progress.say(f"{name}: {release} is the newest, nothing to fetch")
             return kernel
-        with cache.new_entry(self.cache, name, release) as root:
+        with cache.new_entry(cache.entries(self.cache, name), release) as root:
             with self.progress.step(f"{name}: downloading {release}"):
                 suite.download(packages, root)
             with self.progress.step(f"{name}: unpacking {release}"):

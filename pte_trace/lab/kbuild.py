@@ -73,10 +73,12 @@ class Tree:
     make: Make
     jobs: int
 
-    def configure(self) -> None:
+    def configure(self, left_out: Sequence[str] = ()) -> None:
         """Write .config. HostError where the source cannot have all that is asked for."""
-        self._make("its configuration", [f"KCONFIG_ALLCONFIG={FRAGMENT}", "allnoconfig"])
-        missing = unmet(FRAGMENT.read_text(), (self.path / ".config").read_text().splitlines())
+        asked = self.path / "asked.config"
+        asked.write_text(fragment(left_out))
+        self._make("its configuration", [f"KCONFIG_ALLCONFIG={asked}", "allnoconfig"])
+        missing = unmet(asked.read_text(), (self.path / ".config").read_text().splitlines())
         if missing:
             raise HostError(
                 f"This kernel source cannot be configured with {', '.join(missing)}.",
@@ -121,12 +123,23 @@ class Tree:
         )
 
 
-def unmet(fragment: str, config: Iterable[str]) -> list[str]:
+def fragment(left_out: Iterable[str] = ()) -> str:
+    """Our configuration without some of its options."""
+    text = FRAGMENT.read_text()
+    for option in left_out:
+        text, places = re.subn(
+            rf"^CONFIG_{option}=y$", f"# CONFIG_{option} is not set", text, flags=re.MULTILINE
+        )
+        assert places == 1, option
+    return text
+
+
+def unmet(asked: str, config: Iterable[str]) -> list[str]:
     """The lines of a configuration fragment that a whole configuration does not fulfil."""
     found = {line.strip() for line in config}
     set_options = {line.partition("=")[0] for line in found}
     missing = []
-    for line in map(str.strip, fragment.splitlines()):
+    for line in map(str.strip, asked.splitlines()):
         left_out = re.fullmatch(r"# (CONFIG_\w+) is not set", line)
         if left_out:
             fulfilled = left_out[1] not in set_options

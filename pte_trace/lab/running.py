@@ -56,11 +56,23 @@ def stream(
     tools.check_boot_tools()
     directory = cache.directory()
     kernel = cache.find(directory, kernel_name) or _bring(directory, kernel_name, progress)
-    accelerated = not guest.icount and _kvm_usable(directory, kernel, progress)
+    return stream_in(kernel, argv, guest, stdout, stderr, progress)
+
+
+def stream_in(
+    kernel: Kernel,
+    argv: Sequence[str],
+    guest: Guest,
+    stdout: Sink,
+    stderr: Sink,
+    progress: Progress,
+) -> int:
+    """As `stream`, in a kernel that was found."""
+    accelerated = not guest.icount and _kvm_usable(cache.directory(), kernel, progress)
     with ExitStack() as waiting:
         how = "with KVM" if accelerated else "under emulation"
         if not guest.verbose:
-            waiting.enter_context(progress.spinner(f"Booting {kernel_name} {kernel.release} {how}"))
+            waiting.enter_context(progress.spinner(f"Booting {kernel.name} {kernel.release} {how}"))
         return boot.run(Boot(kernel, guest, accelerated), argv, stdout, stderr, waiting.close)
 
 

@@ -1,9 +1,10 @@
-"""What the lab builds from Debian's kernel sources, and in what the two of a pair differ."""
+"""What the lab builds from Debian's kernel sources, and in what they differ."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pte_trace.errors import HostError, UsageError
@@ -33,18 +34,19 @@ class Edit:
 
 @dataclass(frozen=True)
 class Series:
-    """A source package of `suite`, and the pair of kernels that is built from it.
+    """A source package of `suite`, and the kernels that are built from it.
 
-    `steps` is how many commands make ran when the pair was built once. It serves the estimate
-    of the time left, and nothing else.
+    `edits`: each kernel, in the order of building, and what is changed before it is built.
+    `left_out`: the options of our configuration that a kernel has not. Where there are none the
+    kernels are a pair, and must have in common what is compared. `steps` is how many commands
+    make ran when they were built once. It serves the estimate of the time left, and nothing else.
     """
 
     name: str
     suite: str
-    patched: str
-    unpatched: str
-    without: Edit
+    edits: Mapping[str, Edit | None]
     steps: int
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def package(self) -> str:
@@ -52,9 +54,9 @@ class Series:
         return f"linux-source-{self.name}"
 
     @property
-    def edits(self) -> dict[str, Edit]:
-        """Each kernel, in the order of building, and what is changed before it is built."""
-        return {self.patched: AS_A_SYMBOL, self.unpatched: self.without}
+    def is_pair(self) -> bool:
+        """Whether the kernels differ in nothing but their edits."""
+        return not self.left_out
 
 
 # GCC inlines it into its only caller; it is the function that the tool is about.
@@ -69,26 +71,28 @@ SERIES = {
     "6.1": Series(
         "6.1",
         "bookworm",
-        "patched",
-        "unpatched",
-        Edit(
-            "ask for writable PTEs in shared mappings only",
-            r"^(\t\ttry_change_writable = )!!\(vma->vm_flags & VM_WRITE\);$",
-            r"\1false;",
-        ),
+        {
+            "patched": AS_A_SYMBOL,
+            "unpatched": Edit(
+                "ask for writable PTEs in shared mappings only",
+                r"^(\t\ttry_change_writable = )!!\(vma->vm_flags & VM_WRITE\);$",
+                r"\1false;",
+            ),
+        },
         2000,
     ),
     "6.12": Series(
         "6.12",
         "trixie",
-        "patched-6.12",
-        "unpatched-6.12",
-        Edit(
-            "ask for writable PTEs in shared mappings only",
-            r"^\tif \((vma_wants_manual_pte_write_upgrade\(vma\))\)\n"
-            r"(?=\t\tmm_cp_flags \|= MM_CP_TRY_CHANGE_WRITABLE;\n)",
-            r"\tif ((vma->vm_flags & VM_SHARED) && \1)\n",
-        ),
+        {
+            "patched-6.12": AS_A_SYMBOL,
+            "unpatched-6.12": Edit(
+                "ask for writable PTEs in shared mappings only",
+                r"^\tif \((vma_wants_manual_pte_write_upgrade\(vma\))\)\n"
+                r"(?=\t\tmm_cp_flags \|= MM_CP_TRY_CHANGE_WRITABLE;\n)",
+                r"\tif ((vma->vm_flags & VM_SHARED) && \1)\n",
+            ),
+        },
         2200,
     ),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pte_trace import user_cache
 from pte_trace.errors import UsageError
 from pte_trace.lab import cache
 from pte_trace.lab.kernels import KERNELS, check_names
@@ -20,7 +21,7 @@ def fill(root: Path, release: str, vmlinuz: str) -> None:
 
 
 def make(where: Path, name: str, release: str) -> None:
-    with cache.new_entry(where, name, release) as root:
+    with cache.new_entry(cache.entries(where, name), release) as root:
         fill(root, release, f"boot/vmlinuz-{release}")
 
 
@@ -35,7 +36,7 @@ def test_an_entry_is_found(tmp_path: Path) -> None:
 
 def test_sids_kernel_lies_among_its_modules(tmp_path: Path) -> None:
     release = "7.2.13+deb14-amd64"
-    with cache.new_entry(tmp_path, "sid", release) as root:
+    with cache.new_entry(cache.entries(tmp_path, "sid"), release) as root:
         (root / "usr" / "lib").mkdir(parents=True)
         (root / "lib").symlink_to("usr/lib")
         fill(root, release, f"usr/lib/modules/{release}/vmlinuz")
@@ -56,7 +57,7 @@ def test_a_part_of_an_entry_is_not_one(tmp_path: Path, missing: str) -> None:
 
 
 def test_an_entry_being_made_is_not_found(tmp_path: Path) -> None:
-    with cache.new_entry(tmp_path, "sid", "1-amd64") as root:
+    with cache.new_entry(cache.entries(tmp_path, "sid"), "1-amd64") as root:
         fill(root, "1-amd64", "boot/vmlinuz-1-amd64")
         assert cache.find(tmp_path, "sid") is None
 
@@ -69,7 +70,8 @@ def test_a_newer_entry_takes_the_place_of_the_old(tmp_path: Path) -> None:
 
 def test_a_failure_keeps_the_old_entry(tmp_path: Path) -> None:
     make(tmp_path, "sid", "1-amd64")
-    with pytest.raises(OSError, match="full"), cache.new_entry(tmp_path, "sid", "2-amd64"):
+    entries = cache.entries(tmp_path, "sid")
+    with pytest.raises(OSError, match="full"), cache.new_entry(entries, "2-amd64"):
         raise OSError("full")
     assert [path.name for path in (tmp_path / "kernels/sid").iterdir()] == ["1-amd64"]
 
@@ -106,6 +108,12 @@ def test_where_the_cache_is() -> None:
     assert cache.directory(both) == Path("/a")
     assert cache.directory({"XDG_CACHE_HOME": "/b"}) == Path("/b/pte-trace/lab")
     assert cache.directory({}) == Path.home() / ".cache/pte-trace/lab"
+
+
+def test_roots_cache_is_not_that_of_who_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    environ = {"SUDO_UID": "1000", "HOME": "/home/a", "XDG_CACHE_HOME": "/home/a/cache"}
+    assert user_cache.directory(environ) == Path("/root/.cache/pte-trace")
 
 
 def test_size_is_what_the_disk_holds(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Kernels built without what tracing rests on, for `make test-hosts`: one guest for each."""
+
+from __future__ import annotations
+
+import sys
+
+from pte_trace.lab import Guest, cache
+from pte_trace.lab.build import Builder
+from pte_trace.lab.progress import Progress
+from pte_trace.lab.running import stream_in
+from pte_trace.lab.series import Series
+
+_LEFT_OUT = {
+    "nokprobes": ("KPROBES", "KPROBE_EVENTS"),
+    "nofentry": ("FUNCTION_TRACER", "DYNAMIC_FTRACE"),
+    "nobtf": ("DEBUG_INFO_BTF",),
+}
+HOSTS = [
+    Series("6.1", "bookworm", {name: None}, 1800, {name: options})
+    for name, options in _LEFT_OUT.items()
+]
+_TIMEOUT_S = 900
+
+
+def main() -> int:
+    """Build each kernel that is missing, and test in it what is said of it."""
+    progress = Progress()
+    directory = cache.directory()
+    failed = False
+    for series in HOSTS:
+        Builder(directory, progress).build(series)
+        (name,) = series.edits
+        kernel = cache.find(directory, name)
+        assert kernel is not None
+        progress.say(f"== {name}")
+        tests = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-k", name, "tests/hosts"]
+        status = stream_in(
+            kernel,
+            tests,
+            Guest(timeout=_TIMEOUT_S),
+            sys.stdout.buffer.write,
+            sys.stderr.buffer.write,
+            progress,
+        )
+        failed = failed or status != 0
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

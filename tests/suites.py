@@ -1,0 +1,64 @@
+"""Root file systems of Debian's suites, with their BCC, LLVM and Python, for `make test-suites`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+from pte_trace.lab import archives, cache, tools
+from pte_trace.lab.apt import KEYRING, Suite
+from pte_trace.lab.progress import Progress
+
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+PACKAGES = ("python3", "python3-bpfcc", "e2fsprogs", "kmod", "procps")
+
+
+def ensure(name: str, progress: Progress) -> Path:
+    """The root of a suite from the cache, made first unless all that goes into it is the same.
+
+    Run it as root, as debootstrap asks. HostError where the archive cannot be had.
+    """
+    directory = cache.directory()
+    found = archives.find(tools.run, None)
+    suite = Suite(name, found, directory / "apt" / name, tools.run)
+    with cache.locked(directory, lambda: progress.say("Waiting for another pte-trace lab")):
+        suite.update()
+    versions = [suite.version(package) for package in PACKAGES]
+    requirements = _requirements()
+    went_in = json.dumps([PACKAGES, versions, requirements])
+    entry = hashlib.sha256(went_in.encode()).hexdigest()[:12]
+    with cache.locked(directory / "suites", lambda: progress.say("Waiting for another root")):
+        root = directory / "suites" / name / entry
+        if not root.is_dir():
+            with cache.new_entry(root.parent, entry) as made:
+                with progress.step(f"{name}: making its root file system"):
+                    _debootstrap(name, found.main, made)
+                with progress.step(f"{name}: installing what pte-trace requires"):
+                    _pip(requirements, made)
+    return root
+
+
+def _requirements() -> list[str]:
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+
+
+def _debootstrap(suite: str, archive: str, root: Path) -> None:
+    options = ["--variant=minbase", f"--keyring={KEYRING}", f"--include={','.join(PACKAGES)}"]
+    tools.check(tools.run, ["debootstrap", *options, suite, str(root), archive], root)
+
+
+def _pip(requirements: list[str], root: Path) -> None:
+    """Put the wheels for the suite's Python where Debian's looks for what its user installed."""
+    python = (root / "usr/bin/python3").readlink().name
+    target = root / "usr/local/lib" / python / "dist-packages"
+    wanted = ["--python-version", python.removeprefix("python"), "--only-binary=:all:"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), *wanted]
+    tools.check(tools.run, [*pip, *requirements], root)
+
+
+if __name__ == "__main__":
+    print(ensure(sys.argv[1], Progress()))
