@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pte_trace.exporter.reader import FRESH_S
 from pte_trace.exporter.rights import NOBODY
+from tests import hostile
 from tests.kernel.conftest import WORKLOADS
 
 PAGES = 23
@@ -97,3 +98,19 @@ def test_serve_needs_no_root(
     assert "NoNewPrivs:\t1\n" in status
     assert (serve.returncode, said) == (0, "")
     assert not path.exists()
+
+
+@pytest.mark.once
+def test_what_the_environment_names_is_not_read(tmp_path: Path) -> None:
+    environment = hostile.fill(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    done = subprocess.run(
+        [Path(sys.executable).with_name("pte-trace"), "run", "--", "/bin/true"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, hostile.used(tmp_path)) == (0, ""), done.stderr
+    assert sorted(tmp_path.iterdir()) == before
