@@ -14,9 +14,18 @@ from rich.console import Console
 from pte_trace.errors import HostError
 from pte_trace.lab import cache
 from pte_trace.lab.build import Builder
-from pte_trace.lab.kbuild import FRAGMENT, Made, Step, complaint, environment, make, unmet
+from pte_trace.lab.kbuild import (
+    FRAGMENT,
+    Made,
+    Step,
+    complaint,
+    environment,
+    fragment,
+    make,
+    unmet,
+)
 from pte_trace.lab.progress import Progress, time_left
-from pte_trace.lab.series import SERIES
+from pte_trace.lab.series import SERIES, Series
 
 SOURCE = """\
 static long change_pte_range(struct mmu_gather *tlb)
@@ -117,6 +126,24 @@ def test_a_pair_is_built_from_one_source(tmp_path: Path) -> None:
     assert (kernel.root / "lib/modules/6.1.9-unpatched/vmlinux").is_file()
     assert "linux-source-6.1: downloading\n" in said.getvalue()
     assert "built from linux-source-6.1 6.1.9-1\n" in said.getvalue()
+
+
+def test_a_kernel_can_lack_options_and_is_compared_with_none(tmp_path: Path) -> None:
+    host = Host()
+    host.made["nobtf"] = Made(0, "")
+    build, _ = builder(tmp_path, host)
+    without = Series("6.1", "bookworm", {"nobtf": None}, 1, {"nobtf": ("DEBUG_INFO_BTF",)})
+    with pytest.raises(HostError, match="cannot be configured with # CONFIG_DEBUG_INFO_BTF is not"):
+        build.build(without)
+    host.config = fragment(("DEBUG_INFO_BTF",))
+    assert "CONFIG_DEBUG_INFO_BTF=y" not in host.config
+    build.build(without)
+    kernel = cache.find(tmp_path, "nobtf")
+    assert kernel is not None
+    assert kernel.release == "6.1.9-nobtf"
+    ((_, source),) = host.compiled
+    assert source == SOURCE
+    assert "objdump" not in host.calls
 
 
 def test_the_tree_does_not_stay(tmp_path: Path) -> None:
@@ -262,10 +289,10 @@ def test_an_option_that_the_source_cannot_have_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_configuration_does_not_fulfil() -> None:
-    fragment = "# About\nCONFIG_A=y\nCONFIG_B=y\n\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
+    asked = "# About\nCONFIG_A=y\nCONFIG_B=y\n\n# CONFIG_C is not set\n# CONFIG_D is not set\n"
     config = ["CONFIG_A=y", "# CONFIG_B is not set", "CONFIG_C=y"]
-    assert unmet(fragment, config) == ["CONFIG_B=y", "# CONFIG_C is not set"]
-    assert unmet(fragment, ["CONFIG_A=y", "CONFIG_B=y"]) == []
+    assert unmet(asked, config) == ["CONFIG_B=y", "# CONFIG_C is not set"]
+    assert unmet(asked, ["CONFIG_A=y", "CONFIG_B=y"]) == []
 
 
 def test_the_complaint_begins_with_the_first_error() -> None:
