@@ -8,11 +8,12 @@ parquet.thrift), in the compact protocol.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _INTEGERS = (_I16, _I32, _I64)
+_STOP = b"\0"
 
 # Fields of FileMetaData, KeyValue, RowGroup, ColumnChunk and ColumnMetaData.
 _NUM_ROWS, _ROW_GROUPS, _KEY_VALUES = 3, 4, 5
@@ -30,7 +31,8 @@ class Footer:
 
     def __init__(self) -> None:
         self._first: Struct = {}
-        self._groups: list[bytes] = []
+        self._groups = bytearray()
+        self._number = 0
         self._rows = 0
 
     def add(self, footer: bytes, shift: int) -> None:
@@ -39,20 +41,28 @@ class Footer:
         self._rows += fields[_NUM_ROWS][1]
         for group in fields[_ROW_GROUPS][1][1]:
             _move(group, shift)
-            group[_ORDINAL] = (_I16, len(self._groups))
-            self._groups.append(_struct(group))
+            # It has 16 bits, is for encryption, and need not be there.
+            group.pop(_ORDINAL, None)
+            self._groups += _struct(group)
+            self._number += 1
         self._first = self._first or fields
 
-    def serialize(self, key_values: Mapping[bytes, bytes]) -> bytes:
-        """The footer of the whole file."""
+    def serialize(self, key_values: Mapping[bytes, bytes]) -> tuple[bytes | bytearray, ...]:
+        """The footer of the whole file, in parts: they are not copied into one."""
         pairs: list[Struct] = [
             {_KEY: (_BINARY, key), _VALUE: (_BINARY, value)} for key, value in key_values.items()
         ]
         fields = dict(self._first)
         fields[_NUM_ROWS] = (_I64, self._rows)
-        fields[_ROW_GROUPS] = (_LIST, (_STRUCT, self._groups))
-        fields[_KEY_VALUES] = (_LIST, (_STRUCT, [_struct(pair) for pair in pairs]))
-        return _struct(fields)
+        fields[_KEY_VALUES] = (_LIST, (_STRUCT, pairs))
+        before = {field: each for field, each in fields.items() if field < _ROW_GROUPS}
+        after = {field: each for field, each in fields.items() if field > _ROW_GROUPS}
+        groups = _header(_ROW_GROUPS - max(before), _ROW_GROUPS, _LIST)
+        return (
+            _fields(before) + groups + _list_header(_STRUCT, self._number),
+            self._groups,
+            _fields(after, _ROW_GROUPS) + _STOP,
+        )
 
 
 def _move(group: Struct, shift: int) -> None:
@@ -122,37 +132,45 @@ class _Reader:
 
 
 def _struct(fields: Struct) -> bytes:
+    return _fields(fields) + _STOP
+
+
+def _fields(fields: Struct, before: int = 0) -> bytes:
+    """Fields of a struct; each is told by its distance from the one *before* it."""
     written = bytearray()
-    before = 0
     for field, (kind, value) in sorted(fields.items()):
         if kind <= _FALSE:
             kind = _TRUE if value else _FALSE
-        step = field - before
-        written += bytes([step << 4 | kind]) if step < 16 else bytes([kind]) + _integer(field)
+        written += _header(field - before, field, kind)
         if kind > _FALSE:
             written += _value(kind, value)
         before = field
-    return bytes(written) + b"\0"
+    return bytes(written)
+
+
+def _header(step: int, field: int, kind: int) -> bytes:
+    return bytes([step << 4 | kind]) if step < 16 else bytes([kind]) + _integer(field)
 
 
 def _value(kind: int, value: Any) -> bytes:
-    """A struct may be given as the bytes it will be."""
     if kind in _INTEGERS:
         return _integer(value)
     if kind == _BINARY:
         return _varint(len(value)) + bytes(value)
     if kind == _STRUCT:
-        return value if isinstance(value, bytes) else _struct(value)
+        return _struct(value)
     if kind in (_LIST, _SET):
         return _elements(*value)
     return struct.pack("<d", value) if kind == _DOUBLE else bytes([value])
 
 
-def _elements(kind: int, elements: Iterable[Any]) -> bytes:
-    values = [_value(kind, element) for element in elements]
-    size = len(values)
-    header = bytes([size << 4 | kind]) if size < 15 else bytes([0xF0 | kind]) + _varint(size)
-    return header + b"".join(values)
+def _elements(kind: int, elements: Sequence[Any]) -> bytes:
+    values = (_value(kind, element) for element in elements)
+    return _list_header(kind, len(elements)) + b"".join(values)
+
+
+def _list_header(kind: int, size: int) -> bytes:
+    return bytes([size << 4 | kind]) if size < 15 else bytes([0xF0 | kind]) + _varint(size)
 
 
 def _integer(value: int) -> bytes:

@@ -28,17 +28,8 @@ _ROWS_OF_A_GROUP = 32768
 def write(
     path: Path, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
 ) -> None:
-    """Write *batches* in row groups of about as many mappings. Raises OSError."""
-    footer = Footer()
-    with path.open("wb") as file:
-        file.write(MAGIC)
-        for table in _groups(schema, batches):
-            whole = _file_of(table)
-            end = len(whole) - _TAIL - int.from_bytes(whole[-_TAIL:-4], "little")
-            footer.add(whole[end:-_TAIL].tobytes(), file.tell() - len(MAGIC))
-            file.write(whole[len(MAGIC) : end])
-        written = footer.serialize({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
-        file.write(written + len(written).to_bytes(4, "little") + MAGIC)
+    """Raises OSError."""
+    _write_blank(path, metadata, schema, batches)
     with path.open("r+b") as file:
         place = _mark(file)
         assert place is not None
@@ -47,6 +38,23 @@ def write(
         file.write(digits)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_blank(
+    path: Path, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> None:
+    """In row groups of about as many mappings, with a blank digest."""
+    footer = Footer()
+    with path.open("wb") as file:
+        file.write(MAGIC)
+        for table in _groups(schema, batches):
+            whole = _file_of(table)
+            end = len(whole) - _TAIL - int.from_bytes(whole[-_TAIL:-4], "little")
+            footer.add(whole[end:-_TAIL].tobytes(), file.tell() - len(MAGIC))
+            file.write(whole[len(MAGIC) : end])
+        parts = footer.serialize({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
+        file.writelines(parts)
+        file.write(sum(map(len, parts)).to_bytes(4, "little") + MAGIC)
 
 
 def _file_of(table: pa.Table) -> memoryview:

@@ -49,4 +49,6 @@ class Recorder:
 
 def _pruned(batch: pa.RecordBatch, schema: pa.Schema, effort: Effort) -> pa.RecordBatch:
     columns = [pruning.conform(batch.column(field.name), field.type, effort) for field in schema]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    pruned = pa.RecordBatch.from_arrays(columns, schema=schema)
+    # A copy, or what was left out would be kept in memory with the rest.
+    return pa.ipc.read_record_batch(pruned.serialize(), schema)
