@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pte_trace import lab
-from pte_trace.bench.results import ACCESSES, PAGE, PHASES, Times
-from pte_trace.views.bench import count, duration, longest, ratio, size
+from pte_trace.bench.results import ACCESSES, PAGE, PHASES
+from pte_trace.views.bench import count, duration, ratio, size, time
 
 _FILE = Path(__file__).with_suffix(".md")
 _TIMEOUT = 3600
@@ -57,8 +57,8 @@ weighs an instruction that repeats itself, as the one that zeroes a new page, by
 What is marked as posted was measured with the optimization on a Ryzen 9 3900X, for its
 [first posting](https://lore.kernel.org/all/20220401101334.68859-1-david@redhat.com/) and, the
 loops, for its third. Ratios are of averages over {iterations:,} writes; faults are those of each
-write. Times are rounded to three digits, the longest to two (but not below the average): how much
-of the kernel's own bookkeeping falls into a write is chance.
+write. Times are rounded to two digits: how much of the kernel's own bookkeeping falls into a write
+is chance.
 """
 
 Document = dict[str, Any]
@@ -159,14 +159,11 @@ def _writes(document: Document) -> Iterator[str]:
     yield from _head("size", "written", "write", "min", "max", "avg", "faults")
     for case in document["cases"]:
         for phase, write in case["writes"].items():
-            times = Times(write["min_ns"], write["max_ns"], write["avg_ns"])
             yield _row(
                 size(case["size"]),
                 ACCESSES[case["access"]],
                 PHASES[phase],
-                duration(times.min_ns),
-                longest(times),
-                duration(times.avg_ns),
+                *(time(write[each]) for each in ("min_ns", "max_ns", "avg_ns")),
                 _faults(write),
             )
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pte_trace.bench.results import ACCESSES, PHASES, Case, Faults, Macro, Micro, Times, Tracing
+from pte_trace.bench.results import ACCESSES, PHASES, Case, Faults, Macro, Micro, Tracing
 from pte_trace.records import OUTCOMES
 from pte_trace.views import sentences
 from pte_trace.views.document import SCHEMA
@@ -75,7 +75,7 @@ def _lines(case: Case, ratios: Iterable[str], outcomes: tuple[str, ...]) -> Iter
     for phase, write in case.writes.items():
         times = write.times
         cells = [size(case.size), ACCESSES[case.access], PHASES[phase]]
-        cells += (duration(times.min_ns), longest(times), duration(times.avg_ns))
+        cells += map(time, (times.min_ns, times.max_ns, times.avg_ns))
         found = [case.after_mprotect_to(other) if phase == "mprotect" else None for other in ratios]
         cells += ["" if number is None else ratio(number) for number in found]
         if write.faults:
@@ -87,9 +87,9 @@ def duration(nanoseconds: float) -> str:
     return sentences.duration(nanoseconds / 1e9)
 
 
-def longest(times: Times) -> str:
-    """To two digits: how much of the kernel's own bookkeeping falls into one write is chance."""
-    return duration(max(float(f"{times.max_ns:.2g}"), times.avg_ns))
+def time(nanoseconds: float) -> str:
+    """To two digits: how much of the kernel's own bookkeeping falls into a write is chance."""
+    return duration(float(f"{nanoseconds:.2g}"))
 
 
 def ratio(number: float) -> str:
