@@ -179,7 +179,7 @@ def _interruptibly(make: Callable[[], _Made]) -> _Made:
 
 
 def _failure(error: Exception, lines: list[str]) -> HostError:
-    said = next((line for line in reversed(lines) if line.strip()), str(error))
+    said = next((line for line in reversed(lines) if line.strip()), str(error) or repr(error))
     return HostError(
         f"The BPF programs could not be loaded: {said.strip()}",
         "Run `pte-trace doctor`; with PTE_TRACE_DEBUG=1 all that BCC printed is shown.",
