@@ -48,7 +48,9 @@ def _requirements() -> list[str]:
 
 def _debootstrap(suite: str, archive: str, root: Path) -> None:
     options = ["--variant=minbase", f"--keyring={KEYRING}", f"--include={','.join(PACKAGES)}"]
-    tools.check(tools.run, ["debootstrap", *options, suite, str(root), archive], root)
+    # What it mounts there must not outlive it: a root that was left is removed.
+    alone = ["unshare", "--mount", "debootstrap"]
+    tools.check(tools.run, [*alone, *options, suite, str(root), archive], root)
 
 
 def _pip(requirements: list[str], root: Path) -> None:
