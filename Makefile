@@ -164,7 +164,7 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
 
 .PHONY: bench
-bench: setup bench-overhead ## What tracing adds, in instructions, and what a reading and a scrape cost
+bench: setup bench-overhead bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
 	@$(BIN)/python -m tests.bench.scrape
 
@@ -188,6 +188,13 @@ bench-overhead: workloads ## What tracing adds to faults and changes, in instruc
 	@for kernel in unpatched patched bookworm; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
 	done
+
+# The headers are those of the kernel that is fetched: both are the newest of Debian 12.
+.PHONY: bench-start
+bench-start: setup ## What it takes to begin, and what stays resident, beside a BCC tool and bpftrace
+	@$(call install,bpftrace linux-headers-amd64)
+	@$(BIN)/pte-trace lab fetch bookworm
+	@$(BIN)/python -m tests.bench.start bookworm
 
 .PHONY: bench-record
 bench-record: setup ## Record a simulated day of 1,000 mappings, and report it: memory, time, size
