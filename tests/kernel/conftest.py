@@ -22,7 +22,12 @@ from pte_trace.views.document import document
 
 # Each start of the command line compiles the BPF programs, which takes half a minute under
 # emulation. What does not depend on the kernel is tested on one, spread so that all take as long.
-ONCE_ON = {"test_readme": "trixie", "test_commands": "bullseye", "test_record": "sid"}
+ONCE_ON = {
+    "test_readme": "trixie",
+    "test_commands": "bullseye",
+    "test_record": "sid",
+    "test_churn": "trixie",
+}
 ONCE_ON_OTHERWISE = "bookworm"
 GUEST = os.environ.get("PTE_TRACE_LAB")
 # Room for the files of one reading: few, so that a test can use up what is not given back.
@@ -30,6 +35,15 @@ MOST_FILES = 64
 # More page tables than any workload of the zoo changes at once.
 MOST_TABLES = 100
 WORKLOADS = Path(__file__).parents[2] / "build" / "workloads"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--churn",
+        type=int,
+        default=1000,
+        help="how many short-lived processes come and go, a quarter of it in a storm of execs",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

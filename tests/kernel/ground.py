@@ -1,14 +1,16 @@
-"""What workloads need of a guest: a disk with a file system, swap, NUMA balancing."""
+"""What workloads need of a guest: a disk, swap, cgroups, settings; and what disturbs them."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 _SIZE = 64 << 20
-_NUMA_BALANCING = Path("/proc/sys/kernel/numa_balancing")
+_SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 
 
 @contextmanager
@@ -46,14 +48,73 @@ def swap() -> Iterator[None]:
 
 
 @contextmanager
-def numa_balancing(on: bool) -> Iterator[None]:
-    """NUMA balancing, which works on the lab's one node too."""
-    before = _NUMA_BALANCING.read_text()
-    _NUMA_BALANCING.write_text("1" if on else "0")
+def setting(name: str, value: object) -> Iterator[None]:
+    """What sysctl(8) calls *name*."""
+    path = Path("/proc/sys", *name.split("."))
+    before = path.read_text()
+    path.write_text(str(value))
     try:
         yield
     finally:
-        _NUMA_BALANCING.write_text(before)
+        path.write_text(before)
+
+
+@contextmanager
+def cgroup(place: Path, **limits: object) -> Iterator[Path]:
+    """A cgroup with *limits* as `memory_max`; where none is mounted, in *place*."""
+    mount = Path("/sys/fs/cgroup")
+    if not (mount / "cgroup.controllers").exists():
+        mount = place / "cgroup2"
+        mount.mkdir()
+        _run("mount", "-t", "cgroup2", "none", str(mount))
+    made = mount / "pte-trace-test"
+    made.mkdir()
+    try:
+        for name, limit in limits.items():
+            (mount / "cgroup.subtree_control").write_text(f"+{name.partition('_')[0]}")
+            (made / name.replace("_", ".")).write_text(str(limit))
+        yield made
+    finally:
+        made.rmdir()
+
+
+def inside(group: Path, *command: object) -> list[str]:
+    """*command*, which moves to a cgroup before it is executed."""
+    return ["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh", *map(str, command)]
+
+
+@contextmanager
+def _over_and_over(disturb: Callable[[], object]) -> Iterator[None]:
+    """*disturb* meanwhile, in a thread, as often as it can be."""
+    over = threading.Event()
+
+    def until_over() -> None:
+        while not over.is_set():
+            disturb()
+
+    with ThreadPoolExecutor() as threads:
+        disturbing = threads.submit(until_over)
+        try:
+            yield
+        finally:
+            over.set()
+            disturbing.result()
+
+
+def compaction() -> AbstractContextManager[None]:
+    """All of the memory is compacted, over and over; what is locked stays where it is."""
+    compact = Path("/proc/sys/vm/compact_memory")
+    return _over_and_over(lambda: compact.write_text("1"))
+
+
+def a_cpu_that_comes_and_goes() -> AbstractContextManager[None]:
+    """The second CPU is taken offline and back, over and over."""
+
+    def off_and_on() -> None:
+        for state in "01":
+            _SECOND_CPU.write_text(state)
+
+    return _over_and_over(off_and_on)
 
 
 def _modules(*names: str) -> None:

@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.kernel.conftest import GUEST, WORKLOADS, Finished
+from tests.kernel.ground import cgroup, inside
 from tests.terminal import Terminal
 
 PAGE = 4096
@@ -35,28 +36,15 @@ def test_the_comm_filter_acts(pte_trace: Command) -> None:
     assert any(row["start"] == "0x600000000000" for row in rows)
 
 
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    mount = Path("/sys/fs/cgroup")
-    if not (mount / "cgroup.controllers").exists():
-        mount = Path("/tmp/cgroup2")
-        mount.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "cgroup2", "none", mount], check=True)
-    outer = mount / "pte-trace-test"
-    inner = outer / "inner"
-    inner.mkdir(parents=True)
-    yield outer
-    inner.rmdir()
-    outer.rmdir()
-
-
 @pytest.mark.once
-def test_the_cgroup_filter_includes_descendants(pte_trace: Command, cgroup: Path) -> None:
-    script = (
-        f"{WORKLOADS}/toggle 5 >&2;"
-        f"sh -c 'echo $$ > {cgroup}/inner/cgroup.procs; exec {WORKLOADS}/fork_child 5 >&2'"
-    )
-    done = pte_trace("run", "--format", "csv", "--cgroup", cgroup, "--", "sh", "-c", script)
+def test_the_cgroup_filter_includes_descendants(pte_trace: Command, tmp_path: Path) -> None:
+    with cgroup(tmp_path) as outer:
+        inner = outer / "inner"
+        inner.mkdir()
+        inside_it = shlex.join(inside(inner, WORKLOADS / "fork_child", 5))
+        script = f"{WORKLOADS}/toggle 5 >&2; {inside_it} >&2"
+        done = pte_trace("run", "--format", "csv", "--cgroup", outer, "--", "sh", "-c", script)
+        inner.rmdir()
 
     assert done.status == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))

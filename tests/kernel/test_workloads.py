@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.conftest import GUEST, Run, Traced
-from tests.kernel.ground import disk, numa_balancing, swap
+from tests.kernel.ground import disk, setting, swap
 from tests.kernel.page_tables import PageTables
 
 TABLE = tomllib.loads((Path(__file__).parents[1] / "workloads" / "expected.toml").read_text())
@@ -76,7 +76,7 @@ def test_every_figure_is_exact(
         not_writable = pages - page_tables.writable(pid, start, pages)
         seen.update(pagemap=workload["pagemap"], not_writable=not_writable)
 
-    with numa_balancing(on=name == "numa"):
+    with setting("kernel.numa_balancing", int(name == "numa")):
         traced = run(name, *arguments, cwd=ground, look=look)
     assert traced.status == 0
 
