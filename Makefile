@@ -11,11 +11,15 @@ MATRIX ?= $(KERNELS) $(PAIRS)
 # Those whose BCC, LLVM and Python are newer than Debian 12's.
 SUITES ?= trixie sid
 TIMEOUT ?= 1800
+MINUTES ?= 30
+PROCESSES ?= 100000
 
 # Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
 	flex bison bc libelf-dev pahole xz-utils
+# Other tracers, beside which a test traces.
+BESIDE_PACKAGES := bpftrace linux-perf
 # And what the tests from end to end need beside them.
 E2E_PACKAGES := prometheus chromium systemd
 # What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
@@ -125,6 +129,7 @@ test-kernel-%:
 
 .PHONY: test-once
 test-once: workloads ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
+	@$(call install,$(BESIDE_PACKAGES))
 	@$(BIN)/pte-trace lab fetch $(KERNELS)
 	$(in-guests) $(KERNELS:%=test-once-%)
 
@@ -147,6 +152,19 @@ test-suites-%:
 .PHONY: test-hosts
 test-hosts: workloads ## Kernels built without kprobes, trampolines or BTF, and what comes of it
 	$(BIN)/python -m tests.hosts.kernels
+
+.PHONY: churn
+churn: workloads ## Short-lived processes, PROCESSES of them (100,000), in a guest: hours where it is emulated
+	@$(BIN)/pte-trace lab fetch trixie
+	$(BIN)/pte-trace lab run --kernel trixie --timeout 36000 -- \
+		python -m pytest -p no:cacheprovider --churn $(PROCESSES) tests/kernel/test_churn.py
+
+.PHONY: soak
+soak: workloads ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); all counters beside bpftrace's
+	@$(call install,$(BESIDE_PACKAGES))
+	@$(BIN)/pte-trace lab fetch $(KERNEL)
+	$(BIN)/pte-trace lab run --kernel $(KERNEL) --timeout $$((($(MINUTES) + 30) * 60)) -- \
+		python -m tests.soak $(MINUTES)
 
 .PHONY: test-matrix
 test-matrix: workloads ## Each workload's figures on each of $(MATRIX)
@@ -183,7 +201,7 @@ manual: setup ## Write the manual page and the shell completions anew, from the 
 
 .PHONY: bench-overhead
 bench-overhead: workloads ## What tracing adds to faults and changes, in instructions, beside bpftrace
-	@$(call install,bpftrace)
+	@$(call install,$(BESIDE_PACKAGES))
 	@$(BIN)/pte-trace lab build
 	@for kernel in unpatched patched bookworm; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \

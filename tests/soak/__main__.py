@@ -1,0 +1,161 @@
+"""In a guest: `python -m tests.soak MINUTES`. What was tried, how often, and what was lost."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from tests.kernel.ground import (
+    a_cpu_that_comes_and_goes,
+    cgroup,
+    compaction,
+    disk,
+    inside,
+    setting,
+    swap,
+)
+from tests.soak.exporter import Exporter, die_while_scraping, exporter
+from tests.soak.judge import judge
+
+_TESTS = Path(__file__).parents[1]
+_WORKLOADS = _TESTS.parent / "build" / "workloads"
+_ZOO = [
+    shlex.split(row["run"])
+    for row in tomllib.loads((_TESTS / "workloads" / "expected.toml").read_text())["workload"]
+]
+_CHURN = [
+    ["churn", how, count]
+    for how, count in (("one-by-one", "100"), ("bomb", "100"), ("storm", "25"))
+]
+_MOST_PIDS = 64
+_MOST_GROWTH = 8 << 20
+_TO_BE_KILLED = ["threads", "1009"]
+_LIFE_S = 0.5
+
+Disturbance = Callable[[], AbstractContextManager[None]]
+
+
+class Soak:
+    """Runs of workloads in the cgroup, and what is known of them."""
+
+    def __init__(self, group: Path, place: Path) -> None:
+        self._group = group
+        self._place = place
+        self.tried: Counter[str] = Counter()
+        self.short_lived = 0
+
+    def run(self, workload: list[str]) -> None:
+        """One workload, to its end; those of short-lived processes give an account."""
+        with self._started(workload) as process:
+            said, _ = process.communicate()
+        self.tried["workloads"] += 1
+        if workload in _CHURN:
+            account: dict[str, Any] = json.loads(said)
+            self.short_lived += account["processes"]
+
+    def kill_one(self) -> None:
+        """One is killed as it faults."""
+        with self._started(_TO_BE_KILLED) as process:
+            time.sleep(_LIFE_S)
+            process.send_signal(signal.SIGKILL)
+        self.tried["workloads killed"] += 1
+
+    def _started(self, workload: list[str]) -> subprocess.Popen[str]:
+        name, *arguments = workload
+        return subprocess.Popen(
+            inside(self._group, _WORKLOADS / name, *arguments),
+            cwd=self._place,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def disturbances(self, serve: Exporter) -> Iterator[tuple[str, Disturbance]]:
+        """By turns, each a context for one workload."""
+        each: dict[str, Disturbance] = {
+            "undisturbed": nullcontext,
+            "the exporter stopped": serve.stopped,
+            "a CPU off and on": a_cpu_that_comes_and_goes,
+            "scrapers that die": _scraped,
+            "memory compacted": compaction,
+        }
+        return itertools.cycle(each.items())
+
+
+@contextmanager
+def _scraped() -> Iterator[None]:
+    die_while_scraping()
+    yield
+    die_while_scraping()
+
+
+def _counted(serve: Exporter) -> dict[str, int]:
+    """The last scrape's sums, by the names that the judge gives the same."""
+    outcomes = serve.by("write_faults_total", "outcome")
+    found = {"faults": sum(outcomes.values()), "errors": outcomes["error"]}
+    for name, metric in (("changes", "protection_changes"), ("ptes", "ptes_changed")):
+        for cause, number in serve.by(f"{metric}_total", "cause").items():
+            found[f"{name}.{cause}"] = number
+    return found
+
+
+def main() -> int:
+    seconds = 60 * float(sys.argv[1])
+    with (
+        tempfile.TemporaryDirectory() as place,
+        disk(Path(place)) as mounted,
+        swap(),
+        setting("kernel.numa_balancing", 1),
+        setting("vm.compact_unevictable_allowed", 0),
+        cgroup(Path(place), pids_max=_MOST_PIDS) as group,
+        exporter(group) as serve,
+        judge(group) as independent,
+    ):
+        soak = Soak(group, mounted)
+        end = time.monotonic() + seconds
+        disturbances = soak.disturbances(serve)
+        footprint = None
+        for workload in itertools.cycle([*_ZOO, *_CHURN]):
+            name, disturbance = next(disturbances)
+            with disturbance():
+                soak.run(workload)
+            soak.tried[name] += 1
+            if workload is _CHURN[-1]:
+                soak.kill_one()
+                serve.scrape()
+                footprint = footprint or serve.footprint()
+                print(dict(soak.tried), serve.footprint(), flush=True)
+            if time.monotonic() > end:
+                break
+        serve.scrape()
+        ours, theirs = _counted(serve), independent.counted()
+        grown = serve.footprint()
+        kept_still = footprint is None or (
+            grown.files == footprint.files and grown.resident < footprint.resident + _MOST_GROWTH
+        )
+        lost = {name: serve.sum(f"{name}_total") for name in ("missed_runs", "scrape_errors")}
+        full = serve.sum("map_full_total")
+    print(f"tried: {dict(soak.tried)}, {soak.short_lived} short-lived processes")
+    print(f"scrapes: {serve.scrapes}; events that found their table full: {full}")
+    print(f"first {footprint}, last {grown}; {lost}")
+    for name in theirs:
+        print(f"{name:30} {ours.get(name, 0):12,} {theirs[name]:12,}")
+    same = all(ours.get(name, 0) == theirs[name] for name in theirs)
+    return 0 if same and kept_still and not any(lost.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
