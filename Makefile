@@ -87,8 +87,15 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(if $(filter $(KERNELS),$(FLEET)),$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(FLEET)))
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
+# While kernels are fetched, what needs none runs. Each shows what it prints when it has ended.
 .PHONY: test
-test: lint test-unit test-integration test-kernel ## Style, units, subsystems, and all that depends on the kernel on four
+test: workloads ## Style, units, subsystems, and all that depends on the kernel on four
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 kernels lint test-unit test-integration
+	$(in-guests) $(KERNELS:%=test-kernel-%)
+
+.PHONY: kernels
+kernels: setup ## Fetch $(KERNELS)
+	$(BIN)/pte-trace lab fetch $(KERNELS)
 
 .PHONY: test-all
 test-all: test test-once test-e2e ## And all that does not: every command and example, a fleet, a browser
@@ -120,8 +127,7 @@ in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEO
 	python -m pytest -p no:cacheprovider
 
 .PHONY: test-kernel
-test-kernel: workloads ## Tests inside a guest of each of $(KERNELS)
-	@$(BIN)/pte-trace lab fetch $(KERNELS)
+test-kernel: workloads kernels ## Tests inside a guest of each of $(KERNELS)
 	$(in-guests) $(KERNELS:%=test-kernel-%)
 
 test-kernel-%:
