@@ -1,9 +1,16 @@
-"""For all tests: how long an example takes is no reason to fail."""
+"""For all tests: neither how long an example takes nor who started us is a reason to fail."""
 
 from __future__ import annotations
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("fuzz", settings.get_profile("untimed"), max_examples=2_000)
 settings.load_profile("untimed")
+
+# A shell lets what it starts in the background ignore these, and so does what that starts.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
