@@ -10,7 +10,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.register_profile("fuzz", settings.get_profile("untimed"), max_examples=2_000)
 settings.load_profile("untimed")
 
-# A shell lets what it starts in the background ignore these, and so does what that starts.
-for number in (signal.SIGINT, signal.SIGQUIT):
+# What nohup(1) or a shell starts in the background ignores these, and so does what that starts.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
