@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
-from hypothesis import HealthCheck, settings
+# No test in a guest of the lab draws examples, and there it takes long to import.
+if "PTE_TRACE_LAB" not in os.environ:
+    from hypothesis import HealthCheck, settings
 
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fuzz", settings.get_profile("untimed"), max_examples=2_000)
-settings.load_profile("untimed")
+    suppressed = [HealthCheck.too_slow]
+    settings.register_profile("untimed", deadline=None, suppress_health_check=suppressed)
+    settings.register_profile("fuzz", settings.get_profile("untimed"), max_examples=2_000)
+    settings.load_profile("untimed")
 
 # What nohup(1) or a shell starts in the background ignores these, and so does what that starts.
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
