@@ -18,8 +18,6 @@ PROCESSES ?= 100000
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
 	flex bison bc libelf-dev pahole xz-utils
-# Other tracers, beside which a test traces.
-BESIDE_PACKAGES := bpftrace linux-perf
 # And what the tests from end to end need beside them.
 E2E_PACKAGES := prometheus chromium systemd
 # What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
@@ -134,9 +132,7 @@ test-kernel-%:
 	$(in-guest) -m "not once" tests/kernel
 
 .PHONY: test-once
-test-once: workloads ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
-	@$(call install,$(BESIDE_PACKAGES))
-	@$(BIN)/pte-trace lab fetch $(KERNELS)
+test-once: workloads kernels ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
 	$(in-guests) $(KERNELS:%=test-once-%)
 
 test-once-%:
@@ -167,7 +163,7 @@ churn: workloads ## Short-lived processes, PROCESSES of them (100,000), in a gue
 
 .PHONY: soak
 soak: workloads ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); all counters beside bpftrace's
-	@$(call install,$(BESIDE_PACKAGES))
+	@$(call install,bpftrace)
 	@$(BIN)/pte-trace lab fetch $(KERNEL)
 	$(BIN)/pte-trace lab run --kernel $(KERNEL) --timeout $$((($(MINUTES) + 30) * 60)) -- \
 		python -m tests.soak $(MINUTES)
@@ -207,7 +203,7 @@ manual: setup ## Write the manual page and the shell completions anew, from the 
 
 .PHONY: bench-overhead
 bench-overhead: workloads ## What tracing adds to faults and changes, in instructions, beside bpftrace
-	@$(call install,$(BESIDE_PACKAGES))
+	@$(call install,bpftrace)
 	@$(BIN)/pte-trace lab build
 	@for kernel in unpatched patched bookworm; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from pte_trace import lab
 
 _IN_GUEST = "--in-guest"
+
+
+def record(found: Any, table: Table, path: Path) -> None:
+    """Print *table*, which shows what was *found*, and keep that."""
+    Console(width=160).print(table)
+    path.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def measured(module: str, kernel: str, timeout: float) -> Any:

@@ -20,7 +20,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from pte_trace.effort import EVERYTHING, Effort
@@ -132,11 +131,11 @@ def main(kernel: str) -> None:
     if shutil.which("bpftrace") is None:
         sys.exit("bpftrace is what tracing is compared with: sudo apt install bpftrace")
     found = guest.measured("tests.bench.overhead", kernel, _TIMEOUT)
-    Console(width=160).print(_table(found))
     recorded = _RECORDED / f"{kernel}.json"
-    if recorded.exists():
-        print(*_changed(found, json.loads(recorded.read_text())), sep="\n")
-    recorded.write_text(json.dumps(found, indent=2) + "\n")
+    before = json.loads(recorded.read_text()) if recorded.exists() else None
+    guest.record(found, _table(found), recorded)
+    if before:
+        print(*_changed(found, before), sep="\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ has happened since. Prints a table and writes the figures to docs/overhead/readi
 from __future__ import annotations
 
 import ctypes
-import json
 import subprocess
 import sys
 import time
@@ -19,7 +18,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from pte_trace.filters import Filters
@@ -94,8 +92,7 @@ def _shown(found: dict[str, int]) -> Table:
 
 def main(kernel: str) -> None:
     found = guest.measured("tests.bench.reading", kernel, _TIMEOUT)
-    Console(width=100).print(_shown(found))
-    _RECORDED.write_text(json.dumps(found, indent=2) + "\n")
+    guest.record(found, _shown(found), _RECORDED)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ docs/overhead/start.json.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -21,7 +20,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from tests.bench import guest
@@ -142,8 +140,7 @@ def _table(found: dict[str, Any]) -> Table:
 
 def main(kernel: str) -> None:
     found = guest.measured("tests.bench.start", kernel, _TIMEOUT)
-    Console(width=100).print(_table(found))
-    _RECORDED.write_text(json.dumps(found, indent=2) + "\n")
+    guest.record(found, _table(found), _RECORDED)
 
 
 if __name__ == "__main__":
