@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from pte_trace.filters import Filters
@@ -86,7 +87,7 @@ def _shown(found: dict[str, int]) -> Table:
         table.add_column(heading, justify="left" if heading == "READ" else "right")
     whole = next(iter(found.values()))
     for name, took in found.items():
-        table.add_row(name, f"{took / 1e6:,.1f}", f"{took / whole:.3f}")
+        table.add_row(escape(name), f"{took / 1e6:,.1f}", f"{took / whole:.3f}")
     return table
 
 
