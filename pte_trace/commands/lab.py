@@ -11,7 +11,7 @@ from typing import TextIO
 import click
 from rich.filesize import decimal
 
-from pte_trace.lab import Guest, cache, stream
+from pte_trace.lab import Guest, cache, ready, stream
 from pte_trace.lab.build import Builder, all_cpus
 from pte_trace.lab.fetch import Fetcher
 from pte_trace.lab.kernels import BUILT, DEBIAN, KERNELS, check_names
@@ -207,7 +207,9 @@ def run(
       pte-trace lab run --icount --rwdir results -- sh -c './bench > results/bench.txt'
     """
     guest = Guest(cpus, memory, icount, timeout, rwdirs, verbose=verbose, forwards=forwards)
-    ctx.exit(stream(name, command, guest, _sink(sys.stdout), _sink(sys.stderr), Progress()))
+    progress = Progress()
+    kernel = ready(name, progress)
+    ctx.exit(stream(kernel, command, guest, _sink(sys.stdout), _sink(sys.stderr), progress))
 
 
 def _sink(stream_: TextIO) -> Sink:

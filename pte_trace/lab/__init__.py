@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pte_trace.lab.guest import Guest
-from pte_trace.lab.running import run, stream
+from pte_trace.lab.running import ready, run, stream
 
-__all__ = ["Guest", "run", "stream"]
+__all__ = ["Guest", "ready", "run", "stream"]

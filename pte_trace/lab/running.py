@@ -31,35 +31,28 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run argv in a kernel of the lab; as subprocess.run with captured output.
 
-    Raises what `stream` does.
+    Raises what `ready` and `stream` do.
     """
     guest = Guest(cpus, memory, icount, timeout, tuple(rwdirs), network)
     stdout, stderr = bytearray(), bytearray()
-    status = stream(kernel_name, argv, guest, stdout.extend, stderr.extend, silent())
+    progress = silent()
+    kernel = ready(kernel_name, progress)
+    status = stream(kernel, argv, guest, stdout.extend, stderr.extend, progress)
     return subprocess.CompletedProcess(list(argv), status, bytes(stdout), bytes(stderr))
 
 
-def stream(
-    kernel_name: str,
-    argv: Sequence[str],
-    guest: Guest,
-    stdout: Sink,
-    stderr: Sink,
-    progress: Progress,
-) -> int:
-    """Run argv in a kernel of the lab, hand on its output as it comes, return its status.
+def ready(name: str, progress: Progress) -> Kernel:
+    """A kernel of the lab; a missing one is fetched or built.
 
-    A missing kernel is fetched or built. UsageError for an unknown name, HostError where it
-    cannot be had or booted, does not end in time or dies.
+    UsageError for an unknown name, HostError where it cannot be had or booted here.
     """
-    check_names([kernel_name])
+    check_names([name])
     tools.check_boot_tools()
     directory = cache.directory()
-    kernel = cache.find(directory, kernel_name) or _bring(directory, kernel_name, progress)
-    return stream_in(kernel, argv, guest, stdout, stderr, progress)
+    return cache.find(directory, name) or _bring(directory, name, progress)
 
 
-def stream_in(
+def stream(
     kernel: Kernel,
     argv: Sequence[str],
     guest: Guest,
@@ -67,7 +60,10 @@ def stream_in(
     stderr: Sink,
     progress: Progress,
 ) -> int:
-    """As `stream`, in a kernel that was found."""
+    """Run argv in *kernel*, hand on its output as it comes, return its status.
+
+    HostError where the guest cannot be booted, does not end in time or dies.
+    """
     accelerated = not guest.icount and _kvm_usable(cache.directory(), kernel, progress)
     with ExitStack() as waiting:
         how = "with KVM" if accelerated else "under emulation"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pte_trace.lab import Guest, cache
+from pte_trace.lab import Guest, cache, stream
 from pte_trace.lab.build import Builder
 from pte_trace.lab.progress import Progress
-from pte_trace.lab.running import stream_in
 from pte_trace.lab.series import Series
 
 _LEFT_OUT = {
@@ -34,7 +33,7 @@ def main() -> int:
         assert kernel is not None
         progress.say(f"== {name}")
         tests = ["python", "-m", "pytest", "-p", "no:cacheprovider", "-k", name, "tests/hosts"]
-        status = stream_in(
+        status = stream(
             kernel,
             tests,
             Guest(timeout=_TIMEOUT_S),
