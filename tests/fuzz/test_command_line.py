@@ -19,6 +19,7 @@ from pte_trace import __main__, facts
 from pte_trace.cli import cli
 from pte_trace.commands import bench, lab, options
 from pte_trace.errors import HostError
+from pte_trace.lab.kernels import check_names
 from tests.builders import host
 from tests.fuzz.examples import one_of
 
@@ -98,6 +99,7 @@ def harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", numeric)
     for name in ("Builder", "Fetcher"):
         monkeypatch.setattr(lab, name, MagicMock())
+    monkeypatch.setattr(lab, "ready", lambda name, _: check_names([name]))
     monkeypatch.setattr(lab, "stream", lambda *_: 0)
 
 
