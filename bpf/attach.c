@@ -100,6 +100,15 @@ int leave_handle_mm_fault(struct pt_regs *ctx)
 #endif
 
 #if FENTRY_do_wp_page
+#if INSPECT
+/* Detached again once it has learned. */
+KFUNC_PROBE(do_wp_page, PARAMETERS_do_wp_page)
+{
+	learn_direct_map((struct vm_fault *)vmf);
+	return 0;
+}
+#endif
+
 KRETFUNC_PROBE(do_wp_page, PARAMETERS_do_wp_page, u64 result)
 {
 	return wp_page_done((struct vm_fault *)vmf, result);

@@ -6,12 +6,15 @@
 
 #define FAULT_FLAG_WRITE	0x01
 #define FAULT_FLAG_TRIED	0x20
+#define FAULT_FLAG_REMOTE	0x80
 #define VM_FAULT_ERROR		0x873	/* OOM, SIGBUS, SIGSEGV, HWPOISON, FALLBACK */
 #define VM_FAULT_RETRY		0x400
 #define PTE_FRAME		0x000ffffffffff000ULL
 #define PTE_PRESENT		0x001ULL
 #define PTE_UFFD_WP		0x400ULL
 #define FAULT_SLOTS		16384
+
+#define OUTCOME_NOT_ASKED	OUTCOMES
 
 /* What is known of a thread's fault on its way through the hooks. */
 struct fault {
@@ -20,6 +23,8 @@ struct fault {
 	u64 spent_ns;	/* in earlier attempts */
 	u32 thread;	/* 0: the slot is free */
 	u32 outcome;
+	u32 place;	/* of the record of the thread's last fault or change */
+	u32 reserved;
 };
 
 /*
@@ -43,6 +48,28 @@ static struct fault *slot_of(u32 thread)
 	return in_flight.lookup(&slot);
 }
 
+/*
+ * False for another process's memory too, of which is not known yet whose it is. Whoever
+ * reaches into that says so (commit 1b2ee1266ea6).
+ */
+static bool not_asked_for(u32 flags)
+{
+	return !(flags & FAULT_FLAG_REMOTE) && !current_asked_for();
+}
+
+/* Returns whether the fault is asked for, as far as that is known yet. */
+static bool begin(struct fault *fault, u32 thread, u64 page, u32 flags)
+{
+	fault->thread = thread;
+	fault->page = page;
+	if (not_asked_for(flags)) {
+		fault->outcome = OUTCOME_NOT_ASKED;
+		return false;
+	}
+	fault->outcome = OUTCOME_OTHER;
+	return true;
+}
+
 #if COSTS
 static int fault_begins(u64 address, u32 flags)
 {
@@ -59,28 +86,43 @@ static int fault_begins(u64 address, u32 flags)
 	fault = slot_of(thread);
 	if (!fault || (fault->thread && fault->thread != thread))
 		return 0;
-	fault->thread = thread;
-	fault->page = address & PAGE_MASK;
-	fault->outcome = OUTCOME_OTHER;
-	fault->started_ns = bpf_ktime_get_ns();
+	if (begin(fault, thread, address & PAGE_MASK, flags))
+		fault->started_ns = bpf_ktime_get_ns();
 	return 0;
 }
 #endif
 
-static void decided(u64 page, u32 outcome)
+/*
+ * What do_wp_page() did. Whether the mapping is shared is asked later: OUTCOME_WP_SHARED
+ * says that it is not to be told here if it is not.
+ */
+static u32 wp_outcome(struct vm_fault *vmf, u32 result)
 {
-	u32 thread = bpf_get_current_pid_tgid();
-	struct fault *fault = slot_of(thread);
+	u64 before = READ(vmf, orig_pte), after;
 
-	if (fault && (!fault->thread || fault->thread == thread)) {
-		if (!fault->thread || fault->page != page)
-			fault->started_ns = 0;
-		fault->thread = thread;
-		fault->page = page;
-		fault->outcome = outcome;
-		return;
-	}
-	fault = attempts.lookup(&thread);
+	/* Also where the attempt is repeated because dirty pages were written back meanwhile. */
+	if (result & VM_FAULT_RETRY)
+		return before & PTE_UFFD_WP ? OUTCOME_WP_UFFD : OUTCOME_WP_SHARED;
+	after = READ_WORD(READ(vmf, pte));
+	if (!(after & PTE_PRESENT))
+		return OUTCOME_WP_SHARED;	/* reclaimed already */
+	return (before ^ after) & PTE_FRAME ? OUTCOME_WP_COPY : OUTCOME_WP_REUSE;
+}
+
+static u32 outcome_in(u64 vm_flags, u32 outcome)
+{
+	if (outcome > OUTCOME_WP_SHARED)
+		return outcome;
+	if (vm_flags & VM_SHARED)
+		return OUTCOME_WP_SHARED;
+	return outcome == OUTCOME_WP_SHARED ? OUTCOME_OTHER : outcome;
+}
+
+/* For a thread whose slot another one has. */
+static void decided_elsewhere(u32 thread, u64 page, u32 outcome)
+{
+	struct fault *fault = attempts.lookup(&thread);
+
 	if (!fault || fault->page != page) {
 		struct fault known = {.page = page, .outcome = outcome};
 
@@ -92,105 +134,146 @@ static void decided(u64 page, u32 outcome)
 
 static int wp_page_done(struct vm_fault *vmf, u32 result)
 {
-	u64 before = READ(vmf, orig_pte), page = READ(vmf, address) & PAGE_MASK, after = 0;
-	struct vm_area_struct *vma = READ(vmf, vma);
+	u32 thread = bpf_get_current_pid_tgid();
+	struct fault *fault = slot_of(thread);
 
-	/* FAULT_FLAG_UNSHARE comes here too (commit c89357e27f20). */
-	if (!(READ(vmf, flags) & FAULT_FLAG_WRITE) || result & VM_FAULT_ERROR)
+	if (!fault)
 		return 0;
-#if INSPECT
+#if INSPECT && !FENTRY_do_wp_page
 	learn_direct_map(vmf);
 #endif
-	if (result & VM_FAULT_RETRY && before & PTE_UFFD_WP) {
-		decided(page, OUTCOME_WP_UFFD);
-		return 0;
+	/* Where each fault is timed, the slot is this fault's already. */
+	if (COSTS != 1 || fault->thread != thread) {
+		u32 flags = READ(vmf, flags);
+		u64 page = READ(vmf, address) & PAGE_MASK;
+
+		/* FAULT_FLAG_UNSHARE comes here too (commit c89357e27f20). */
+		if (!(flags & FAULT_FLAG_WRITE) || result & VM_FAULT_ERROR)
+			return 0;
+		if (fault->thread && fault->thread != thread) {
+			struct vm_area_struct *vma = READ(vmf, vma);
+			u32 outcome = outcome_in(READ(vma, vm_flags), wp_outcome(vmf, result));
+
+			if (outcome != OUTCOME_OTHER)
+				decided_elsewhere(thread, page, outcome);
+			return 0;
+		}
+		if (!fault->thread || fault->page != page) {
+			fault->started_ns = 0;
+			begin(fault, thread, page, flags);
+		}
 	}
-	/* Also where the attempt is repeated because dirty pages were written back meanwhile. */
-	if (READ(vma, vm_flags) & VM_SHARED) {
-		decided(page, OUTCOME_WP_SHARED);
-		return 0;
-	}
-	if (result & VM_FAULT_RETRY)
-		return 0;
-	after = READ_WORD(READ(vmf, pte));
-	if (!(after & PTE_PRESENT))
-		return 0;	/* reclaimed already: cannot be told, so it stays "other" */
-	decided(page, (before ^ after) & PTE_FRAME ? OUTCOME_WP_COPY : OUTCOME_WP_REUSE);
+	if (fault->outcome != OUTCOME_NOT_ASKED)
+		fault->outcome = wp_outcome(vmf, result);
 	return 0;
 }
 
 /* The position of the highest bit that is set. */
-static u32 log2_of(u64 value)
+static u64 log2_of(u64 value)
 {
-	u32 position = 0;
+	u64 position = 0;
 
 #pragma unroll
-	for (u32 step = 32; step; step >>= 1) {
-		u32 above = (value >> step != 0) * step;
-
-		value >>= above;
-		position += above;
+	for (u64 step = 16; step; step >>= 1) {
+		if (value >> step) {
+			value >>= step;
+			position += step;
+			/* One sum: the compiler would keep each term until the end. */
+			asm volatile("" : "+r"(position));
+		}
 	}
 	return position;
 }
 
 static void count_fault(struct vma_record *record, u32 outcome, u64 duration_ns)
 {
-	u32 bucket;
-
-	COUNT(record->write_faults, 1);
-	if (outcome < DECIDED_OUTCOMES)
-		COUNT(record->decided[outcome], 1);
-	if (!duration_ns || outcome > OUTCOME_OTHER)
+	if (outcome >= OUTCOMES)
+		return;
+	COUNT(record->write_faults[outcome], 1);
+	if (!duration_ns)
 		return;
 	COUNT(record->fault_ns[outcome], duration_ns);
-	bucket = log2_of(duration_ns);
-	if (bucket > 31)
-		bucket = 31;
-	COUNT(record->fault_log2[outcome][bucket], 1);
+	COUNT(record->fault_log2[outcome][duration_ns >> 32 ? 31 : log2_of(duration_ns)], 1);
+}
+
+/*
+ * Put what is known of a fault's earlier attempts to @known, which is of the last one. An
+ * attempt that is to be repeated is no fault yet: false.
+ */
+static bool is_complete(struct fault *known, u32 thread, bool repeated, u32 result)
+{
+	struct fault *before = repeated ? attempts.lookup(&thread) : NULL;
+
+	if (before && before->page == known->page) {
+		if (known->spent_ns)
+			known->spent_ns += before->spent_ns;
+		if (known->outcome == OUTCOME_OTHER || before->outcome == OUTCOME_WP_UFFD)
+			known->outcome = before->outcome;
+		attempts.delete(&thread);
+	}
+	if (!(result & VM_FAULT_RETRY))
+		return true;
+	if (known->spent_ns || known->outcome != OUTCOME_OTHER)
+		attempts.update(&thread, known);
+	return false;
 }
 
 static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 result)
 {
-	struct fault known = {.page = address & PAGE_MASK, .outcome = OUTCOME_OTHER}, *fault;
+	u64 page = address & PAGE_MASK, vm_flags, spent_ns = 0;
+	u64 current_ids;
+	u32 thread, outcome = OUTCOME_OTHER;
+	bool repeated = flags & FAULT_FLAG_TRIED;
 	struct vma_record *record;
-	bool elsewhere = false;
-	u32 thread;
+	struct subject subject;
+	struct fault *fault;
 
 	if (!(flags & FAULT_FLAG_WRITE))
 		return 0;
-	thread = bpf_get_current_pid_tgid();
+	current_ids = bpf_get_current_pid_tgid();
+	thread = current_ids;
 	fault = slot_of(thread);
-	if (fault && fault->thread == thread) {
-		if (fault->page == known.page) {
-			known.outcome = fault->outcome;
-			if (fault->started_ns)
-				known.spent_ns = bpf_ktime_get_ns() - fault->started_ns;
-		}
-		fault->thread = 0;
-	} else if (fault && fault->thread) {
-		elsewhere = true;
-	}
-	if (elsewhere || flags & FAULT_FLAG_TRIED || READ(vma, vm_flags) & VM_UFFD_WP) {
-		fault = attempts.lookup(&thread);
-		if (fault && fault->page == known.page) {
-			if (known.spent_ns)
-				known.spent_ns += fault->spent_ns;
-			if (known.outcome == OUTCOME_OTHER || fault->outcome == OUTCOME_WP_UFFD)
-				known.outcome = fault->outcome;
-			attempts.delete(&thread);
-		}
-	}
-	/* An attempt that is to be repeated is no fault yet. */
-	if (result & VM_FAULT_RETRY) {
-		if (known.spent_ns || known.outcome != OUTCOME_OTHER)
-			attempts.update(&thread, &known);
+	if (!fault)
 		return 0;
+	if (fault->thread == thread && fault->page == page) {
+		outcome = fault->outcome;
+		if (outcome == OUTCOME_NOT_ASKED) {
+			fault->thread = 0;
+			return 0;
+		}
+		if (fault->started_ns)
+			spent_ns = bpf_ktime_get_ns() - fault->started_ns;
+		fault->thread = 0;
+	} else {
+		if (fault->thread == thread)
+			fault->thread = 0;
+		else if (fault->thread)
+			repeated = true;	/* or kept there, as its slot was taken */
+		if (not_asked_for(flags))
+			return 0;
+	}
+	vm_flags = READ(vma, vm_flags);
+	repeated |= !!(vm_flags & VM_UFFD_WP);
+	outcome = outcome_in(vm_flags, outcome);
+	if (repeated || result & VM_FAULT_RETRY) {
+		struct fault known = {.page = page, .spent_ns = spent_ns, .outcome = outcome};
+
+		if (!is_complete(&known, thread, repeated, result))
+			return 0;
+		spent_ns = known.spent_ns;
+		outcome = known.outcome;
 	}
 	if (result & VM_FAULT_ERROR)
-		known.outcome = OUTCOME_ERROR;
-	record = record_of(vma);
+		outcome = OUTCOME_ERROR;
+	if (flags & FAULT_FLAG_REMOTE) {
+		subject = subject_of(vma);
+		if (!subject.leader || !asked_for(subject.tgid, subject.leader))
+			return 0;
+	} else {
+		subject = subject_current(CURRENT_TASK(), current_ids >> 32);
+	}
+	record = record_at(vma, vm_flags, &subject, &fault->place);
 	if (record)
-		count_fault(record, known.outcome, known.spent_ns);
+		count_fault(record, outcome, spent_ns);
 	return 0;
 }

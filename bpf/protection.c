@@ -35,6 +35,17 @@ static void count_change(struct vma_record *record, u64 cp_flags, u64 ptes)
 #undef CHANGED
 }
 
+/* NULL where the change is not asked for. */
+static struct vma_record *record_of(struct vm_area_struct *vma)
+{
+	struct fault *last = slot_of(bpf_get_current_pid_tgid());
+	struct subject subject = subject_of(vma);
+
+	if (!last || !subject.leader || !asked_for(subject.tgid, subject.leader))
+		return NULL;
+	return record_at(vma, READ(vma, vm_flags), &subject, &last->place);
+}
+
 /* One call of change_protection(). May run several times for it (see walk.h). */
 static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, u64 end,
 			      u64 cp_flags, s64 result)

@@ -14,18 +14,15 @@ enum cause {
 	CAUSES
 };
 
-/*
- * How a write fault ended. OUTCOME_OTHER is not counted in the kernel: it is
- * what remains of all write faults when the decided ones are taken away.
- */
+/* How a write fault ended. */
 enum outcome {
 	OUTCOME_WP_REUSE,
 	OUTCOME_WP_COPY,
 	OUTCOME_WP_SHARED,
 	OUTCOME_WP_UFFD,
 	OUTCOME_ERROR,
-	DECIDED_OUTCOMES,
-	OUTCOME_OTHER = DECIDED_OUTCOMES
+	OUTCOME_OTHER,
+	OUTCOMES
 };
 
 /*
@@ -84,6 +81,8 @@ struct vma_key {
 };
 
 struct vma_record {
+	struct vma_key vma;
+	__u64 claims;		/* see bpf/vma.h */
 	/* Captured when the VMA is first seen; times on the monotonic clock. */
 	__u64 first_seen_ns;
 	__u64 born_ns;		/* of the mmap() that made just this range; 0: none known */
@@ -97,8 +96,7 @@ struct vma_record {
 	__u64 vm_flags;
 	__u64 last_change_ns;
 	/* Counted. */
-	__u64 write_faults;
-	__u64 decided[5];
+	__u64 write_faults[6];
 	__u64 changes[4];
 	__u64 ptes_changed[4];
 	__u64 made_writable[4];

@@ -47,17 +47,17 @@ static u64 stack_top(u64 ip)
 static int change_begins(void *ctx, struct vm_area_struct *vma, u64 cp_flags)
 {
 	struct task_struct *current = CURRENT_TASK();
-	struct subject subject = subject_current(current);
+	struct subject subject = subject_current(current, bpf_get_current_pid_tgid() >> 32);
 	struct call_site site = {.cause = cause_of(cp_flags)};
 	u64 *calls, first = 1;
-	int index = RECORDS;
+	int zero = 0;
 
 	/* Not its own: execve() prepares the next image, or a monitor acts for another process. */
 	if (READ(vma, vm_mm) != TASK_READ(current, mm) || site.cause == CAUSE_NUMA_HINT)
 		return 0;
-	if (!asked_for(&subject) || !active_records.lookup(&index))
+	if (!asked_for(subject.tgid, subject.leader) || !active_records.lookup(&zero))
 		return 0;
-	site.vma = key_of(vma, &subject);
+	site.vma = key_of(vma, &subject, READ(vma, vm_flags));
 	bpf_get_stack(ctx, site.frames, sizeof(site.frames), BPF_F_USER_STACK);
 	if (site.cause == CAUSE_MPROTECT)
 		site.stack_top = stack_top(site.frames[0]);
@@ -72,7 +72,7 @@ static int change_begins(void *ctx, struct vm_area_struct *vma, u64 cp_flags)
 /* execve() maps the program before it is traced. */
 static void code_mapped(struct file *file, u64 start, u64 length, u64 vm_flags, u64 pgoff)
 {
-	struct subject subject = subject_current(CURRENT_TASK());
+	struct subject subject = subject_current(CURRENT_TASK(), bpf_get_current_pid_tgid() >> 32);
 	struct code_key key = {.image = subject.image, .start = start, .tgid = subject.tgid};
 	struct code_record record = {
 		.mapped_ns = bpf_ktime_get_ns(),
@@ -82,7 +82,7 @@ static void code_mapped(struct file *file, u64 start, u64 length, u64 vm_flags, 
 
 	if (is_error(start) || !(vm_flags & VM_EXEC))
 		return;
-	if (tracing_of(&subject) == TRACE_NEVER || !passes_filters(&subject))
+	if (tracing_of(subject.tgid) == TRACE_NEVER || !passes_filters(subject.leader))
 		return;
 	if (file) {
 		struct inode *inode = PROBE(file, f_inode);

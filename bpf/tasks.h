@@ -18,12 +18,12 @@ struct subject {
 	struct task_struct *leader;
 };
 
-static struct subject subject_current(struct task_struct *current)
+static struct subject subject_current(struct task_struct *current, u32 tgid)
 {
 	struct task_struct *leader = TASK_READ(current, group_leader);
 	struct subject subject = {
 		.image = TASK_READ(leader, start_boottime) + TASK_READ(leader, self_exec_id),
-		.tgid = TASK_READ(leader, tgid),
+		.tgid = tgid,
 		.leader = leader,
 	};
 
@@ -42,7 +42,7 @@ static struct subject subject_of(struct vm_area_struct *vma)
 	struct task_struct *owner;
 
 	if (READ(vma, vm_mm) == TASK_READ(current, mm))
-		return subject_current(current);
+		return subject_current(current, bpf_get_current_pid_tgid() >> 32);
 	owner = MM_OWNER(vma, current);
 	if (!owner)
 		return subject;
@@ -54,10 +54,10 @@ static struct subject subject_of(struct vm_area_struct *vma)
 }
 
 /* An `enum tracing`. */
-static u32 tracing_of(struct subject *subject)
+static u32 tracing_of(u32 tgid)
 {
 #ifdef FILTER_TGID
-	u32 *tracing = followed.lookup(&subject->tgid);
+	u32 *tracing = followed.lookup(&tgid);
 
 	return tracing ? *tracing : TRACE_NEVER;
 #else
@@ -65,13 +65,13 @@ static u32 tracing_of(struct subject *subject)
 #endif
 }
 
-static bool passes_filters(struct subject *subject)
+static bool passes_filters(struct task_struct *leader)
 {
 #ifdef FILTER_COMM_LOW
 	u64 comm[2] = {};
 
 	/* As a string: up to Linux 5.16 something may stand behind its end (06c5088aeed5). */
-	bpf_probe_read_kernel_str(comm, sizeof(comm), &subject->leader->comm);
+	bpf_probe_read_kernel_str(comm, sizeof(comm), &leader->comm);
 	if (comm[0] != FILTER_COMM_LOW || comm[1] != FILTER_COMM_HIGH)
 		return false;
 #endif
@@ -82,7 +82,27 @@ static bool passes_filters(struct subject *subject)
 	return true;
 }
 
-static bool asked_for(struct subject *subject)
+static bool asked_for(u32 tgid, struct task_struct *leader)
 {
-	return tracing_of(subject) == TRACE_NOW && passes_filters(subject);
+	return passes_filters(leader) && tracing_of(tgid) == TRACE_NOW;
+}
+
+/* Whether it is asked for what the current process does to its own memory. */
+static bool current_asked_for(void)
+{
+	struct task_struct *leader = NULL;
+	u32 tgid = 0;
+
+#ifdef FILTER_COMM_LOW
+	struct task_struct *current = CURRENT_TASK();
+
+	leader = TASK_READ(current, group_leader);
+	/* Most names are another one by their first letter, at less cost than reading them. */
+	if (TASK_READ(leader, comm[0]) != (char)FILTER_COMM_LOW)
+		return false;
+#endif
+#ifdef FILTER_TGID
+	tgid = bpf_get_current_pid_tgid() >> 32;
+#endif
+	return asked_for(tgid, leader);
 }

@@ -11,29 +11,32 @@
 #define TMPFS_MAGIC	0x01021994
 #define PATH_DEPTH	24
 #define COMPONENT_SIZE	256	/* NAME_MAX and its NUL */
+#define CLAIMS		16
 
 /*
- * Records are counted into one of two tables. User space swaps them and reads
- * the idle one; updating an array of maps waits for all running programs
- * (maybe_wait_bpf_programs()), so an idle table is never written again.
- */
-BPF_TABLE("hash", struct vma_key, struct vma_record, records_a, MAX_RECORDS);
-BPF_TABLE("hash", struct vma_key, struct vma_record, records_b, MAX_RECORDS);
-
-/*
- * What finds no room there, by process. One entry is nobody's, all zero and made by
- * user space: there is counted what finds no room here either.
- */
-BPF_TABLE("hash", struct vma_key, struct vma_record, remainders_a, MAX_REMAINDERS);
-BPF_TABLE("hash", struct vma_key, struct vma_record, remainders_b, MAX_REMAINDERS);
-
-/*
- * One array for both: to the verifier a record of either is then the same, so it
- * follows only once what is done with it.
+ * Records are counted into one of two tables. User space swaps them, reads the idle
+ * one and clears it; updating an array of maps waits for all running programs
+ * (maybe_wait_bpf_programs()), so an idle table is never written by one again.
+ *
+ * A table is an array: where its index is known, a record is had at next to no cost.
+ * First come two that are of no VMA: their claims count how many of those behind were
+ * given away, which are records of VMAs, then of processes whose VMAs found no room
+ * ("remainders"). What finds no room there either is counted in the second one.
  */
 #define RECORDS		0
 #define REMAINDERS	1
-BPF_ARRAY_OF_MAPS(active_records, "records_a", 2);
+#define FIRST_RECORD	2
+#define FIRST_REMAINDER	(FIRST_RECORD + MAX_RECORDS)
+#define TABLE_SIZE	(FIRST_REMAINDER + MAX_REMAINDERS)
+BPF_F_TABLE("array", u32, struct vma_record, records_a, TABLE_SIZE, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct vma_record, records_b, TABLE_SIZE, BPF_F_MMAPABLE);
+BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
+
+/*
+ * Where the record of a VMA was last. Nothing is lost where this is wrong or gone: a
+ * record tells whose it is, and user space adds up those of one VMA.
+ */
+BPF_TABLE("lru_hash", struct vma_key, u32, places, 2 * TABLE_SIZE);
 
 /*
  * When mmap() made a mapping: tells a mapping put where another one was from a
@@ -63,7 +66,6 @@ BPF_ARRAY_OF_MAPS(active_files, "files_a", 1);
 BPF_ARRAY(health, struct health_record, 1);
 
 /* Never written: what a new entry is made from, too large for the stack. */
-BPF_ARRAY(blank_record, struct vma_record, 1);
 BPF_ARRAY(blank_file, struct file_record, 1);
 
 #define COUNT(counter, by) __sync_fetch_and_add(&(counter), by)
@@ -183,44 +185,89 @@ static u32 kind_of(struct vm_area_struct *vma, struct file *file, u64 vm_flags)
 	return KIND_ANON;
 }
 
-/* NULL where there is no room. */
-static struct vma_record *new_record(void *table, struct vma_key *key,
-				     struct task_struct *leader)
+/*
+ * The index of a record that was nobody's so far, 0 where there is no room. No atomic
+ * operation of Linux 5.10 tells what was before; but of those who add to a record's claims
+ * at most one finds 1 there. Where none does the record stays empty.
+ */
+static u32 claim(void *table, u32 kind, u32 first, u32 room)
 {
-	struct task_struct *parent;
-	struct vma_record *record;
-	int zero = 0;
+	struct vma_record *head = bpf_map_lookup_elem(table, &kind), *record;
 
-	record = blank_record.lookup(&zero);
-	if (!record)
+	if (!head)
+		return 0;
+	for (u32 turn = 0; turn < CLAIMS; turn++) {
+		u64 claimed;
+		u32 index;
+
+		COUNT(head->claims, 1);
+		claimed = *(volatile u64 *)&head->claims;
+		if (claimed > room)
+			return 0;
+		index = first + claimed - 1;
+		record = bpf_map_lookup_elem(table, &index);
+		if (!record)
+			return 0;
+		COUNT(record->claims, 1);
+		if (*(volatile u64 *)&record->claims == 1)
+			return index;
+	}
+	return 0;
+}
+
+static struct vma_record *begun(void *table, u32 index, struct vma_key *key,
+				struct task_struct *leader)
+{
+	struct vma_record *record = bpf_map_lookup_elem(table, &index);
+	struct task_struct *parent;
+
+	if (!record || !index)
 		return NULL;
-	bpf_map_update_elem(table, key, record, BPF_NOEXIST);
-	record = bpf_map_lookup_elem(table, key);
-	if (!record)
-		return NULL;
+	record->vma = *key;
 	record->first_seen_ns = bpf_ktime_get_ns();
 	parent = PROBE(leader, real_parent);
 	record->ppid = PROBE(parent, tgid);
 	bpf_probe_read_kernel(record->comm, sizeof(record->comm), &leader->comm);
+	places.update(key, &index);
 	return record;
 }
 
-static struct vma_record *unattributed(struct vma_key *key, struct task_struct *leader)
+static bool is_of(struct vma_record *record, struct vma_key *key)
+{
+	u64 *one = (u64 *)&record->vma, *other = (u64 *)key, differing = 0;
+
+#pragma unroll
+	for (u32 word = 0; word < sizeof(*key) / sizeof(u64); word++)
+		differing |= one[word] ^ other[word];
+	return !differing;
+}
+
+/* NULL where there is none, or it is not known where. */
+static struct vma_record *found(void *table, struct vma_key *key, u32 *place)
+{
+	u32 *known = places.lookup(key);
+	struct vma_record *record;
+
+	if (!known)
+		return NULL;
+	*place = *known;
+	record = bpf_map_lookup_elem(table, known);
+	return record && is_of(record, key) ? record : NULL;
+}
+
+static struct vma_record *unattributed(void *table, struct vma_key *key,
+				       struct task_struct *leader)
 {
 	struct vma_key process = {.image = key->image, .tgid = key->tgid};
-	struct vma_record *record;
-	int index = REMAINDERS;
-	void *table = active_records.lookup(&index);
+	u32 index;
+	struct vma_record *record = found(table, &process, &index);
 
-	if (!table)
-		return NULL;
-	record = bpf_map_lookup_elem(table, &process);
-	if (!record)
-		record = new_record(table, &process, leader);
 	if (record)
 		return record;
-	process = (struct vma_key){};
-	return bpf_map_lookup_elem(table, &process);
+	index = claim(table, REMAINDERS, FIRST_REMAINDER, MAX_REMAINDERS);
+	record = begun(table, index, &process, leader);
+	index = REMAINDERS;
+	return record ? record : bpf_map_lookup_elem(table, &index);
 }
 
 static struct vma_record *first_seen(void *table, struct vma_key *key,
@@ -230,9 +277,9 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 	struct vma_record *record;
 	u64 *born_ns;
 
-	record = new_record(table, key, leader);
+	record = begun(table, claim(table, RECORDS, FIRST_RECORD, MAX_RECORDS), key, leader);
 	if (!record)
-		return unattributed(key, leader);
+		return unattributed(table, key, leader);
 	born_ns = births.lookup((struct birth *)key);
 	if (born_ns)
 		record->born_ns = *born_ns;
@@ -251,7 +298,7 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 	return record;
 }
 
-static struct vma_key key_of(struct vm_area_struct *vma, struct subject *subject)
+static struct vma_key key_of(struct vm_area_struct *vma, struct subject *subject, u64 vm_flags)
 {
 	struct file *file = READ(vma, vm_file);
 	struct vma_key key = {
@@ -259,7 +306,7 @@ static struct vma_key key_of(struct vm_area_struct *vma, struct subject *subject
 		.tgid = subject->tgid,
 		.start = READ(vma, vm_start),
 		.end = READ(vma, vm_end),
-		.shared = !!(READ(vma, vm_flags) & VM_SHARED),
+		.shared = !!(vm_flags & VM_SHARED),
 	};
 
 	if (file) {
@@ -272,26 +319,46 @@ static struct vma_key key_of(struct vm_area_struct *vma, struct subject *subject
 	return key;
 }
 
-/* NULL where the event is not asked for. */
-static struct vma_record *record_of(struct vm_area_struct *vma)
+/* Like is_of() with the key that key_of() makes, which is not made for it. */
+static bool is_of_vma(struct vma_record *record, struct vm_area_struct *vma,
+		      struct subject *subject, u64 vm_flags)
 {
-	struct subject subject = subject_of(vma);
+	struct file *file = READ(vma, vm_file);
+	struct super_block *sb;
+	struct inode *inode;
+
+	if (record->vma.start != READ(vma, vm_start) || record->vma.end != READ(vma, vm_end) ||
+	    record->vma.image != subject->image || record->vma.tgid != subject->tgid ||
+	    record->vma.shared != !!(vm_flags & VM_SHARED))
+		return false;
+	if (!file)
+		return !record->vma.inode && !record->vma.dev;
+	inode = READ(file, f_inode);
+	sb = READ(inode, i_sb);
+	return record->vma.inode == READ(inode, i_ino) && record->vma.dev == READ(sb, s_dev);
+}
+
+/* The record of a VMA of @subject. @place: where it may be, and then where it is. */
+static struct vma_record *record_at(struct vm_area_struct *vma, u64 vm_flags,
+				    struct subject *subject, u32 *place)
+{
 	struct vma_record *record;
 	struct vma_key key;
 	void *table;
-	int index = RECORDS;
+	int zero = 0;
 
-	if (!subject.leader || !asked_for(&subject))
-		return NULL;
-	table = active_records.lookup(&index);
+	table = active_records.lookup(&zero);
 	if (!table)
 		return NULL;
-	key = key_of(vma, &subject);
-	record = bpf_map_lookup_elem(table, &key);
-	if (!record)
-		record = first_seen(table, &key, vma, subject.leader);
+	record = bpf_map_lookup_elem(table, place);
+	if (!record || !is_of_vma(record, vma, subject, vm_flags)) {
+		key = key_of(vma, subject, vm_flags);
+		record = found(table, &key, place);
+		if (!record)
+			record = first_seen(table, &key, vma, subject->leader);
+	}
 	if (record)
-		record->vm_flags = READ(vma, vm_flags);
+		record->vm_flags = vm_flags;
 	return record;
 }
 
@@ -303,7 +370,7 @@ static bool is_error(u64 result)
 
 static int mapping_born(u64 length, u64 result)
 {
-	struct subject subject = subject_current(CURRENT_TASK());
+	struct subject subject = subject_current(CURRENT_TASK(), bpf_get_current_pid_tgid() >> 32);
 	struct birth birth = {
 		.image = subject.image,
 		.start = result,
@@ -312,7 +379,7 @@ static int mapping_born(u64 length, u64 result)
 	};
 	u64 now = bpf_ktime_get_ns();
 
-	if (is_error(result) || !asked_for(&subject))
+	if (is_error(result) || !asked_for(subject.tgid, subject.leader))
 		return 0;
 	births.update(&birth, &now);
 	return 0;

@@ -30,9 +30,10 @@ _PROG_INFO_SIZE = 224
 _RUN_TIME_NS, _RECURSION_MISSES, _VERIFIED = 192, 208, 216
 _CALLS_SIZE = 8
 _LEAST_REAL_TIME_PRIORITY = 1
-# Indices of `active_records` (bpf/vma.h).
-_RECORDS, _REMAINDERS = 0, 1
+# Where what is in a table of records (bpf/vma.h): two that count those behind them, then those.
+_HEADS = 2
 # Newer versions of BCC name the module as well.
+_LEARNER = (b"kfunc__do_wp_page", b"kfunc__vmlinux__do_wp_page")
 _WALKER = (
     b"kretfunc__change_protection",
     b"kretfunc__vmlinux__change_protection",
@@ -67,10 +68,13 @@ class RawRecords(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What was counted in VMAs, and by process what found no room there."""
+    """What was counted, as packed ``struct vma_record``: in VMAs, and what found no room there.
 
-    vmas: RawRecords
-    remainders: RawRecords
+    That is counted by process; what found no room there either is nobody's.
+    """
+
+    vmas: bytes
+    remainders: bytes
 
 
 def _untouched(size: int) -> ctypes.Array[ctypes.c_char]:
@@ -96,6 +100,21 @@ class _Room:
             ctypes.string_at(self.keys, number * key_size),
             ctypes.string_at(self.values, number * value_size),
         )
+
+
+def _cut(table: int, first: int, number: int) -> bytes:
+    """What is in an array of records from *first* on, which is zero afterwards.
+
+    The array is mapped for that time: what is mapped counts as memory of this process.
+    """
+    start, size = first * LAYOUT.record_size, number * LAYOUT.record_size
+    if not size:
+        return b""
+    before = start % mmap.PAGESIZE
+    with mmap.mmap(table, before + size, offset=start - before) as part:
+        records = part[before:]
+        part[before:] = bytes(size)
+    return records
 
 
 class ProgramInfo(NamedTuple):
@@ -219,11 +238,8 @@ class Driver:
             if os.environ.get("PTE_TRACE_DEBUG"):
                 print(*lines, sep="\n", file=sys.stderr)
         self._records = [self._fd("records_a"), self._fd("records_b")]
-        self._remainders = [self._fd("remainders_a"), self._fd("remainders_b")]
         self._files = [self._fd("files_a"), self._fd("files_b")]
         self._active: int | None = None
-        self._record_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.records)
-        self._remainder_room = _Room(LAYOUT.key_size, LAYOUT.record_size, capacity.remainders)
         self._file_room = _Room(LAYOUT.file_key_size, LAYOUT.file_size, capacity.files)
         self._show_the_direct_map()
         if filters.cgroup is not None:
@@ -261,6 +277,9 @@ class Driver:
                 "The place of this kernel's page tables could not be found out.",
                 "Trace without looking at them: --inspect none",
             )
+        # It has nothing more to do, and each write-protect fault would run it.
+        for learner in self._bpf.kfunc_entry_fds.keys() & set(_LEARNER):
+            self._bpf.detach_kfunc(learner)
 
     def _fd(self, table: str) -> int:
         return int(self._lib.bpf_table_fd(self._bpf.module, table.encode()))
@@ -312,31 +331,27 @@ class Driver:
         idle = self._active
         following = 0 if idle is None else 1 - idle
         self._empty(self._files[following], self._file_room)
-        self._make_nobodys(self._remainders[following])
-        for tables, active, index in (
-            (self._files, "active_files", 0),
-            (self._remainders, "active_records", _REMAINDERS),
-            (self._records, "active_records", _RECORDS),
+        for tables, active in (
+            (self._files, "active_files"),
+            (self._records, "active_records"),
         ):
-            self._update(active, struct.pack("=I", index), struct.pack("=I", tables[following]))
+            self._update(active, struct.pack("=I", 0), struct.pack("=I", tables[following]))
         self._active = following
-        if idle is None:
-            return Reading(RawRecords(0, b"", b""), RawRecords(0, b"", b""))
+        return Reading(b"", b"") if idle is None else self._read(self._records[idle])
+
+    def _read(self, table: int) -> Reading:
+        heads = _cut(table, 0, _HEADS)
+        records, remainders = self._capacity.records, self._capacity.remainders
+        claims = (head.claims for head in LAYOUT.ffi.from_buffer("struct vma_record[]", heads))
+        vmas, processes = map(min, claims, (records, remainders))
         return Reading(
-            self._taken(self._records[idle], self._record_room),
-            self._taken(self._remainders[idle], self._remainder_room),
+            _cut(table, _HEADS, vmas),
+            _cut(table, _HEADS + records, processes) + heads[-LAYOUT.record_size :],
         )
 
     def _taken(self, table: int, room: _Room) -> RawRecords:
         number = self._empty(table, room)
         return RawRecords(number, *room.taken(number))
-
-    def _make_nobodys(self, table: int) -> None:
-        """Make the entry for what not even a process has room for, so that it always has."""
-        key = ctypes.create_string_buffer(LAYOUT.key_size)
-        value = ctypes.create_string_buffer(LAYOUT.record_size)
-        result = self._on_table(self._lib.bpf_update_elem, table, key, value, 0)
-        self._check(result, "an update of its records")
 
     def _empty(self, table: int, room: _Room) -> int:
         """Move what is in *table* to *room*. Returns the number of entries."""

@@ -24,7 +24,6 @@ class _Layout:
     def __init__(self) -> None:
         self.ffi = cffi.FFI()
         self.ffi.cdef(_TYPEDEFS + program.source("records.h"))
-        self.key_size = self.ffi.sizeof("struct vma_key")
         self.record_size = self.ffi.sizeof("struct vma_record")
         self.file_key_size = self.ffi.sizeof("struct file_key")
         self.file_size = self.ffi.sizeof("struct file_record")
@@ -239,19 +238,13 @@ class VmaRecord:
         return self.end != 0
 
 
-def decode(
-    keys: bytes, values: bytes, count: int, read_file: Callable[[bytes], bytes | None]
-) -> Iterator[VmaRecord]:
+def decode(packed: bytes, read_file: Callable[[bytes], bytes | None]) -> Iterator[VmaRecord]:
     """The records of one reading, without those that count nothing.
 
-    *read_file* looks up a packed ``struct file_key``.
+    *packed*: ``struct vma_record``. *read_file* looks up a packed ``struct file_key``.
     """
-    ffi = LAYOUT.ffi
-    all_keys = ffi.from_buffer("struct vma_key[]", keys)
-    all_values = ffi.from_buffer("struct vma_record[]", values)
-    for index in range(count):
-        key, value = all_keys[index], all_values[index]
-        counts = _counts(value)
+    for value in LAYOUT.ffi.from_buffer("struct vma_record[]", packed):
+        key, counts = value.vma, _counts(value)
         if counts == NOTHING:
             continue
         yield VmaRecord(
@@ -275,8 +268,7 @@ def decode(
 
 
 def _counts(value: Any) -> Counts:
-    faults = dict(zip(_KERNEL_OUTCOMES, value.decided, strict=False))
-    faults["other"] = value.write_faults - sum(faults.values())
+    faults = dict(zip(_KERNEL_OUTCOMES, value.write_faults, strict=True))
     reasons = dict(zip(_KERNEL_REASONS, value.left_readonly, strict=True))
     costs = dict(zip(_KERNEL_OUTCOMES, _costs(value), strict=True))
     return Counts(

@@ -130,12 +130,8 @@ class Session:
         """Take what was counted since the last reading, for `total`."""
         reading = self.driver.read()
         self._interval_started = time.monotonic()
-        records = [
-            record
-            for raw in reading
-            for record in decode(raw.keys, raw.values, raw.number, self.driver.file)
-        ]
-        self._entries = reading.vmas.number
+        records = [record for packed in reading for record in decode(packed, self.driver.file)]
+        self._entries = len(reading.vmas) // LAYOUT.record_size
         self._map_full += sum(each.counts.events for each in records if not each.attributed)
         if self._keep:
             self._ledger.add(records)

@@ -53,10 +53,14 @@ def decoded(
     read_file: Callable[[bytes], bytes | None] = no_file,
 ) -> VmaRecord:
     """One record, decoded: an anonymous VMA with one fault, but for what is given."""
-    packed_key = pack("vma_key", {"tgid": 7, "start": 0x1000, "end": 0x3000, **(key or {})})
-    packed_value = pack("vma_record", {"write_faults": 1, **(value or {})})
-    (record,) = decode(packed_key, packed_value, 1, read_file)
+    vma = {"tgid": 7, "start": 0x1000, "end": 0x3000, **(key or {})}
+    (record,) = decode(packed({"vma": vma, **(value or {})}), read_file)
     return record
+
+
+def packed(value: dict[str, Any]) -> bytes:
+    """One fault, but for what is given."""
+    return pack("vma_record", {"write_faults": [1], **value})
 
 
 def test_the_header_defines_the_structs_that_are_compared() -> None:
@@ -121,7 +125,7 @@ def test_arrays_have_an_entry_for_each_name() -> None:
     fields = dict(LAYOUT.ffi.typeof("struct vma_record").fields)
     for by_cause in ("changes", "ptes_changed", "made_writable"):
         assert fields[by_cause].type.length == len(CAUSES)
-    assert fields["decided"].type.length == len(OUTCOMES) - 1
+    assert fields["write_faults"].type.length == len(OUTCOMES)
     assert fields["left_readonly"].type.length == len(REASONS)
     assert fields["not_inspected"].type.length == len(OMISSIONS)
     assert fields["fault_ns"].type.length == fields["fault_log2"].type.length == len(OUTCOMES)
@@ -138,7 +142,7 @@ def test_a_record_is_decoded() -> None:
             "comm": b"worker",
             "vm_flags": VM_READ | VM_WRITE,
             "last_change_ns": 12,
-            "write_faults": 1,
+            "write_faults": [0, 0, 0, 0, 0, 1],
             "changes": [1, 2, 3, 4],
             "ptes_changed": [10, 20, 30, 40],
         },
@@ -169,7 +173,7 @@ def test_a_record_is_decoded() -> None:
 
 
 def test_outcomes_add_up_to_all_write_faults() -> None:
-    record = decoded(value={"write_faults": 100, "decided": [1, 2, 3, 4, 5]})
+    record = decoded(value={"write_faults": [1, 2, 3, 4, 5, 85]})
     assert record.counts == counts(
         faults={"wp_reuse": 1, "wp_copy": 2, "wp_shared": 3, "wp_uffd": 4, "error": 5, "other": 85}
     )
@@ -186,7 +190,7 @@ def in_kernel_order(prefix: str, given: dict[str, Any]) -> dict[int, Any]:
 
 
 def test_ptes_made_writable_are_decoded_by_cause() -> None:
-    record = decoded(value={"write_faults": 0, "made_writable": [1, 2, 3, 4]})
+    record = decoded(value={"write_faults": [], "made_writable": [1, 2, 3, 4]})
     assert record.counts == counts(
         writable={"mprotect": 1, "numa_hint": 2, "uffd_wp": 3, "uffd_unprotect": 4}
     )
@@ -196,14 +200,14 @@ def test_ptes_left_readonly_are_decoded_by_reason() -> None:
     given = {"clean": 10, "soft_dirty": 20, "uffd_wp": 30, "shared": 40}
     packed = in_kernel_order("REASON", given)
     record = decoded(
-        value={"write_faults": 0, "left_readonly": [packed[number] for number in sorted(packed)]}
+        value={"write_faults": [], "left_readonly": [packed[number] for number in sorted(packed)]}
     )
     assert record.counts == counts(readonly=given)
     assert record.counts.left_readonly == (10, 20, 30, 40)
 
 
 def test_ptes_that_were_not_inspected_are_decoded_by_omission() -> None:
-    record = decoded(value={"write_faults": 0, "not_inspected": [512, 3]})
+    record = decoded(value={"write_faults": [], "not_inspected": [512, 3]})
     assert record.counts == counts(omitted={"huge": 512, "limit": 3})
 
 
@@ -213,7 +217,7 @@ def test_costs_are_decoded_by_outcome() -> None:
     costs = [packed[number] for number in sorted(packed)]
     record = decoded(
         value={
-            "write_faults": 0,
+            "write_faults": [],
             "fault_ns": [cost.sum for cost in costs],
             "fault_log2": [list(cost.log2) for cost in costs],
         }
@@ -232,15 +236,15 @@ def test_a_fault_too_fast_for_the_clock_was_timed() -> None:
 
 
 def test_a_protection_change_alone_is_kept() -> None:
-    record = decoded(value={"write_faults": 0, "changes": [1, 0, 0, 0]})
+    record = decoded(value={"write_faults": [], "changes": [1, 0, 0, 0]})
     assert record.counts == counts(changes={"mprotect": 1})
 
 
 def test_as_many_records_are_decoded_as_were_read() -> None:
-    key, value = pack("vma_key", {"tgid": 1, "end": 1}), pack("vma_record", {"write_faults": 1})
-    assert len(list(decode(key * 3, value * 3, 2, no_file))) == 2
-    assert list(decode(b"", b"", 0, no_file)) == []
-    assert list(decode(key, bytes(len(value)), 1, no_file)) == []
+    value = packed({"vma": {"tgid": 1, "end": 1}})
+    assert len(list(decode(value * 2, no_file))) == 2
+    assert list(decode(b"", no_file)) == []
+    assert list(decode(bytes(len(value)), no_file)) == []
 
 
 @pytest.mark.parametrize(
