@@ -186,6 +186,7 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 .PHONY: bench
 bench: setup bench-overhead bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
+	@$(BIN)/python docs/overhead.py
 	@$(BIN)/python -m tests.bench.scrape
 
 .PHONY: dashboards
@@ -208,6 +209,7 @@ bench-overhead: workloads ## What tracing adds to faults and changes, in instruc
 	@for kernel in unpatched patched bookworm; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
 	done
+	@$(BIN)/python docs/overhead.py
 
 # The headers are those of the kernel that is fetched: both are the newest of Debian 12.
 .PHONY: bench-start

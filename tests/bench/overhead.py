@@ -3,8 +3,9 @@
     make bench-overhead [KERNEL=unpatched]
 
 Boots the kernel in a guest that counts instructions, and runs build/workloads/costs in it as it
-is, with everything traced, with less, and beside a bpftrace script that counts on the same
-functions. Prints a table and writes the figures to docs/overhead/KERNEL.json.
+is, with everything traced, with less, beside a bpftrace script that counts on the same functions,
+and beside programs that do nothing. Prints a table and writes the figures to
+docs/overhead/KERNEL.json; `python docs/overhead.py` makes a page of those.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from rich.table import Table
 
+from pte_trace.driver import kernel_source
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.filters import Filters
 from pte_trace.session import Session
@@ -35,15 +37,25 @@ _SCRIPT = """
 kfunc:do_wp_page { @wp[pid, args->vmf->vma->vm_start] = count(); }
 kfunc:handle_mm_fault { @fault[pid, args->vma->vm_start] = count(); }
 """
+# What nothing that is attached where we are can be below.
+_EMPTY = "KFUNC_PROBE(handle_mm_fault) { return 0; }"
+_EMPTIES = f"""
+{_EMPTY}
+KRETFUNC_PROBE(handle_mm_fault) {{ return 0; }}
+KRETFUNC_PROBE(do_wp_page) {{ return 0; }}
+KRETFUNC_PROBE(change_protection) {{ return 0; }}
+"""
 _WITHOUT = "untraced"
 _TIMEOUT = 1800.0
-# What is measured, from what the program prints, per page.
-_KINDS: dict[str, Callable[[dict[str, int]], int]] = {
-    "rewrite after a toggle": lambda took: took["rewrite"] - took["again"],
-    "first touch": lambda took: took["first_touch"],
-    "read fault": lambda took: took["read"],
-    "mprotect(PROT_READ)": lambda took: took["read_only"],
-    "mprotect(PROT_READ | PROT_WRITE)": lambda took: took["writable"],
+# What is measured, from what the program prints for so many pages, per page.
+_KINDS: dict[str, tuple[int, Callable[[dict[str, int]], int]]] = {
+    "rewrite after a toggle": (PAGES, lambda took: took["rewrite"] - took["again"]),
+    "first touch": (PAGES, lambda took: took["first_touch"]),
+    "read fault": (PAGES, lambda took: took["read"]),
+    "mprotect(PROT_READ)": (PAGES, lambda took: took["read_only"]),
+    "mprotect(PROT_READ | PROT_WRITE)": (PAGES, lambda took: took["writable"]),
+    "mprotect(PROT_READ) of one page": (1, lambda took: took["read_only"]),
+    "mprotect(PROT_READ | PROT_WRITE) of one page": (1, lambda took: took["writable"]),
 }
 
 
@@ -67,6 +79,18 @@ def _bpftrace() -> Iterator[None]:
             script.terminate()
 
 
+@contextmanager
+def _attached(text: str) -> Iterator[None]:
+    from bcc import BPF
+
+    with kernel_source():
+        bpf = BPF(text=text.encode())
+    try:
+        yield
+    finally:
+        bpf.cleanup()
+
+
 def _ways() -> dict[str, AbstractContextManager[object]]:
     return {
         _WITHOUT: nullcontext(),
@@ -76,6 +100,8 @@ def _ways() -> dict[str, AbstractContextManager[object]]:
         "neither": _traced(Effort(inspect=0, costs=0)),
         "not selected": _traced(EVERYTHING, Filters(comm="nothing")),
         "bpftrace": _bpftrace(),
+        "one empty fentry": _attached(_EMPTY),
+        "empty programs": _attached(_EMPTIES),
     }
 
 
@@ -84,16 +110,21 @@ def measure() -> dict[str, Any]:
     found: dict[str, Any] = {"release": os.uname().release, "ways": {}, "programs": {}}
     for name, way in _ways().items():
         with way as session:
-            done = subprocess.run(
-                [_PROGRAM, str(PAGES)], stdout=subprocess.PIPE, text=True, check=True
-            )
+            took = {pages: _took(pages) for pages in {pages for pages, _ in _KINDS.values()}}
             if name == "everything" and isinstance(session, Session):
                 found["programs"] = {
                     each.name: each.verified_instructions for each in session.driver.programs()
                 }
-        took = json.loads(done.stdout)
-        found["ways"][name] = {kind: of(took) / PAGES for kind, of in _KINDS.items()}
+        found["ways"][name] = {
+            kind: of(took[pages]) / pages for kind, (pages, of) in _KINDS.items()
+        }
     return found
+
+
+def _took(pages: int) -> dict[str, int]:
+    done = subprocess.run([_PROGRAM, str(pages)], stdout=subprocess.PIPE, text=True, check=True)
+    took: dict[str, int] = json.loads(done.stdout)
+    return took
 
 
 def _table(found: dict[str, Any]) -> Table:
@@ -113,7 +144,7 @@ def _table(found: dict[str, Any]) -> Table:
 def _added(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
     base = found["ways"][_WITHOUT]
     for name, way in found["ways"].items():
-        for kind in _KINDS:
+        for kind in way:
             yield f"{kind}, {name}", way[kind] - (0 if name == _WITHOUT else base[kind])
 
 
