@@ -11,7 +11,6 @@ Prints a table and writes the figures to docs/overhead/reading.json.
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 import sys
 import time
