@@ -77,7 +77,7 @@ class Session:
         if self._btf is None:
             self.examine()
         assert self._btf is not None
-        with self._working("Compiling the BPF programs for this kernel"):
+        with self._working("Preparing the BPF programs for this kernel"):
             self.driver = Driver(self.plan, self.filters, self._capacity, self.effort, self._btf)
         self._follow(self.filters.pids)
         return self
@@ -189,7 +189,7 @@ class Session:
         return None if took_ns is None else ReuseCost(took_ns, "wp_reuse faults of pte-trace's own")
 
     def _health(self) -> Health:
-        programs = self.driver.programs()
+        programs = self.driver.programs().values()
         health = LAYOUT.ffi.from_buffer("struct health_record *", self.driver.health())
         run_time_ns = sum(program.run_time_ns for program in programs)
         return Health(

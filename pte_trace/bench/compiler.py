@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -31,18 +30,9 @@ def program(directory: Path | None = None, path: str = _PATH) -> Path:
     key = hashlib.sha256(b"\0".join((source, *map(str.encode, _FLAGS)))).hexdigest()[:16]
     directory = directory or user_cache.directory() / "bench"
     compiled = directory / f"seed-{key}"
-    if not _trusted(compiled):
+    if not user_cache.is_ours(compiled):
         _compile(source, compiled, _compiler(path))
     return compiled
-
-
-def _trusted(compiled: Path) -> bool:
-    """Whether nobody else made it: root may be running this from somebody's home."""
-    try:
-        status = compiled.stat()
-    except OSError:
-        return False
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
 def _compiler(path: str) -> str:

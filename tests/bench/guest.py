@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pte_trace import lab
+from pte_trace.program import kernel_tree
 
 _IN_GUEST = "--in-guest"
 
@@ -28,6 +30,14 @@ def measured(module: str, kernel: str, timeout: float) -> Any:
     if done.returncode:
         sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def bcc_program(text: str) -> Any:
+    """BCC's own BPF object of *text*, made with our headers; they stay what this process uses."""
+    from bcc import BPF
+
+    os.environ["BCC_KERNEL_SOURCE"] = kernel_tree()
+    return BPF(text=text.encode())
 
 
 def program(measure: Callable[[], Any], main: Callable[[str], None]) -> None:

@@ -23,7 +23,6 @@ from typing import Any
 
 from rich.table import Table
 
-from pte_trace.driver import kernel_source
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.filters import Filters
 from pte_trace.session import Session
@@ -81,10 +80,7 @@ def _bpftrace() -> Iterator[None]:
 
 @contextmanager
 def _attached(text: str) -> Iterator[None]:
-    from bcc import BPF
-
-    with kernel_source():
-        bpf = BPF(text=text.encode())
+    bpf = guest.bcc_program(text)
     try:
         yield
     finally:
@@ -113,7 +109,8 @@ def measure() -> dict[str, Any]:
             took = {pages: _took(pages) for pages in {pages for pages, _ in _KINDS.values()}}
             if name == "everything" and isinstance(session, Session):
                 found["programs"] = {
-                    each.name: each.verified_instructions for each in session.driver.programs()
+                    name: account.verified_instructions
+                    for name, account in session.driver.programs().items()
                 }
         found["ways"][name] = {
             kind: of(took[pages]) / pages for kind, (pages, of) in _KINDS.items()

@@ -21,7 +21,6 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pte_trace.driver import kernel_source
 from pte_trace.filters import Filters
 from pte_trace.program import Capacity
 from pte_trace.records import LAYOUT
@@ -58,14 +57,11 @@ def _run(session: Session) -> None:
 
 def _hash() -> Any:
     """A table of BCC's with MAPPINGS keys and values as large as ours, as arrays of numbers."""
-    from bcc import BPF
-
     sizes = (LAYOUT.ffi.sizeof(f"struct vma_{each}") // 8 for each in ("key", "record"))
     key, value = (f"struct {{ u64 numbers[{size}]; }}" for size in sizes)
     text = f"typedef {key} key_type; typedef {value} value_type;"
     text += f'BPF_TABLE("hash", key_type, value_type, table, {2 * MAPPINGS});'
-    with kernel_source():
-        table = BPF(text=text.encode())[b"table"]
+    table = guest.bcc_program(text)[b"table"]
     for each in range(MAPPINGS):
         made = table.Key()
         made.numbers[0] = each

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pte_trace.program import kernel_tree
 
-# A host that can be traced, and a BCC whose compiler never returns: as the real one in its long
-# seconds, it keeps its thread inside C. What is said is said when it is there (in futex(), 202).
+CHECKOUT = Path(__file__).parents[2]
+# A host that can be traced, with another compiler.
 PROGRAM = """
-import ctypes, os, sys, threading, types
-from pathlib import Path
-from pte_trace import plan
+import sys
+from pte_trace import compiler, plan
 from pte_trace.__main__ import main
 from pte_trace.btf import BTF
 from pte_trace.session import Session
@@ -29,23 +31,40 @@ def examine(session):
     session.plan = plan.make(session.facts)
     session._btf = BTF(kernel_btf())
 
-def compile(**_):
-    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
-    lock(mutex)
-    threading.Thread(target=tell, args=(threading.get_native_id(), mutex), daemon=True).start()
-    lock(mutex)
-
-def tell(thread, mutex):
-    waiting = f"202 {hex(ctypes.addressof(mutex))} "
-    while not Path(f"/proc/self/task/{thread}/syscall").read_text().startswith(waiting):
-        pass
-    print("compiling", os.environ["BCC_KERNEL_SOURCE"], flush=True)
-
 Session.examine = examine
-sys.modules["bcc"] = types.SimpleNamespace(BPF=compile)
-sys.modules["bcc.libbcc"] = types.SimpleNamespace(lib=None)
+compiler.__file__ = sys.argv.pop(1)
 main()
 """
+# Ours, with a BCC that never returns: as the real one in its long seconds, it stays inside C.
+COMPILER = f"""
+import ctypes, json, os, sys
+from pathlib import Path
+from unittest.mock import MagicMock
+
+sys.path.insert(0, {str(CHECKOUT)!r})
+from pte_trace import compiler
+
+def never(*_):
+    said = Path(__file__ + ".part")
+    said.write_text(json.dumps([os.getpid(), dict(os.environ)]))
+    said.rename(__file__ + ".said")
+    lock, mutex = ctypes.CDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+    lock(mutex)
+    lock(mutex)
+
+sys.modules["bcc"] = sys.modules["bcc.libbcc"] = bcc = MagicMock()
+bcc.lib.bpf_module_create_c_from_string = never
+compiler.main()
+"""
+
+
+def eventually(found: Any) -> Any:
+    """What *found* returns once that is something."""
+    deadline = time.monotonic() + 60
+    while not (what := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return what
 
 
 @pytest.mark.parametrize(
@@ -54,28 +73,36 @@ main()
 )
 @pytest.mark.parametrize("command", ["top", "run", "record"])
 def test_it_ends_without_waiting_for_the_compiler_and_leaves_nothing(
-    tmp_path: Path, command: str, number: signal.Signals, status: int
+    tmp_path_factory: pytest.TempPathFactory, command: str, number: signal.Signals, status: int
 ) -> None:
+    here, cache = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("cache")
+    compiler = tmp_path_factory.mktemp("compiler") / "compiler.py"
+    compiler.write_text(COMPILER)
+    said = compiler.with_name("compiler.py.said")
     arguments = {"top": (), "run": ("true",), "record": ("-o", "r.parquet")}[command]
+    told = {"PYTHONPATH": str(CHECKOUT), "TMPDIR": str(here), "XDG_CACHE_HOME": str(cache)}
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, command, *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.getcwd(), "TMPDIR": str(tmp_path)},
+        [sys.executable, "-c", PROGRAM, compiler, command, *arguments],
+        cwd=here,
+        env={**os.environ, **told},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
-            assert process.stdout is not None
-            said, tree = process.stdout.readline().split()
-            assert said == "compiling"
-            assert Path(tree).samefile(kernel_tree())
+            eventually(lambda: said.exists() or process.poll() is not None)
+            compiling, environment = json.loads(said.read_text())
             process.send_signal(number)
             rest = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == status
     assert "".join(rest).strip() == ""
+    eventually(lambda: not Path(f"/proc/{compiling}").exists())
     # The recording was made at once, to know that it can be; it alone needs taking away again.
     killed = command == "record" and number is signal.SIGKILL
-    assert os.listdir(tmp_path) == (["r.parquet"] if killed else [])
+    assert os.listdir(here) == (["r.parquet"] if killed else [])
+    assert list(cache.rglob("*.json")) == []
+    # Nothing that the caller's environment names reaches the compiler; Python adds LC_CTYPE.
+    environment.pop("LC_CTYPE", None)
+    assert environment == {"BCC_KERNEL_SOURCE": kernel_tree()}

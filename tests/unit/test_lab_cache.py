@@ -116,6 +116,11 @@ def test_roots_cache_is_not_that_of_who_called_sudo(monkeypatch: pytest.MonkeyPa
     assert user_cache.directory(environ) == Path("/root/.cache/pte-trace")
 
 
+def test_a_services_cache_is_the_one_that_systemd_made_it() -> None:
+    environ = {"CACHE_DIRECTORY": "/var/cache/pte-trace", "HOME": "/"}
+    assert user_cache.directory(environ) == Path("/var/cache/pte-trace")
+
+
 def test_size_is_what_the_disk_holds(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file").write_bytes(b"x" * 8192)

@@ -1,0 +1,151 @@
+"""Compiled BPF programs: made by the compiler once, kept for the next time.
+
+What was compiled is in the user's cache, by what went into it. Only what nobody else can have put
+there is taken from it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pte_trace import compiler, user_cache
+from pte_trace.errors import HostError
+from pte_trace.program import kernel_tree
+
+# How many are kept: of each kernel one for each set of options.
+_KEPT = 16
+# As BCC names the programs; since 0.27 with the module before the function.
+_KINDS = {
+    "fentry": r"kfunc__(?:vmlinux__)?",
+    "fexit": r"kretfunc__(?:vmlinux__)?",
+    "raw_tracepoint": "raw_tracepoint__",
+    "kprobe": "enter_",
+    "kretprobe": "leave_",
+}
+AT_RETURN = ("fexit", "kretprobe")
+
+
+class TableShape(NamedTuple):
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    entries: int
+    flags: int
+
+
+class Program(NamedTuple):
+    """Where a program belongs, and its instructions."""
+
+    kind: str
+    function: str
+    code: bytes
+
+    @property
+    def at_return(self) -> bool:
+        return self.kind in AT_RETURN
+
+
+class Image(NamedTuple):
+    tables: tuple[TableShape, ...]
+    programs: tuple[Program, ...]
+
+
+def of(text: bytes, version: str | None) -> Image:
+    """The image of *text*, compiled by this *version* of BCC. Raises HostError."""
+    path = user_cache.directory() / "programs" / f"{_key(text, version)}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if user_cache.is_ours(path):
+            os.utime(path)
+            return _image(path.read_bytes())
+    compiled = _compiled(text)
+    image = _image(compiled)
+    with suppress(OSError):
+        _keep(path, compiled)
+    return image
+
+
+def _key(text: bytes, version: str | None) -> str:
+    tree = Path(kernel_tree())
+    parts = [
+        (version or "").encode(),
+        Path(compiler.__file__).read_bytes(),
+        *(each.read_bytes() for each in sorted(tree.rglob("*")) if each.is_file()),
+        text,
+    ]
+    return hashlib.sha256(
+        b"".join(struct.pack("=Q", len(part)) + part for part in parts)
+    ).hexdigest()
+
+
+def _keep(path: Path, compiled: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            file.write(compiled)
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    kept = sorted(path.parent.iterdir(), key=_last_used, reverse=True)
+    for old in kept[_KEPT:]:
+        old.unlink()
+
+
+def _last_used(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _compiled(text: bytes) -> bytes:
+    """What the compiler makes of *text*, seeing no variable but the one for its headers."""
+    done = subprocess.run(
+        [sys.executable, "-I", compiler.__file__],
+        input=text,
+        capture_output=True,
+        env={"BCC_KERNEL_SOURCE": kernel_tree()},
+        check=False,
+    )
+    said = done.stderr.decode("utf-8", "replace")
+    if os.environ.get("PTE_TRACE_DEBUG"):
+        print(said, file=sys.stderr)
+    if done.returncode:
+        raise failure(said)
+    return done.stdout
+
+
+def failure(said: str) -> HostError:
+    """That the compiler or the kernel refused the programs, and the last it said."""
+    last = next(
+        (line for line in reversed(said.splitlines()) if line.strip()), "no reason is given"
+    )
+    return HostError(
+        f"The BPF programs could not be loaded: {last.strip()}",
+        "Run `pte-trace doctor`; with PTE_TRACE_DEBUG=1 all that was said is shown.",
+    )
+
+
+def _image(compiled: bytes) -> Image:
+    found: dict[str, list[dict[str, Any]]] = json.loads(compiled)
+    return Image(
+        tuple(TableShape(**each) for each in found["tables"]),
+        tuple(_program(each["name"], base64.b64decode(each["code"])) for each in found["programs"]),
+    )
+
+
+def _program(name: str, code: bytes) -> Program:
+    for kind, prefix in _KINDS.items():
+        if matched := re.match(prefix, name):
+            return Program(kind, name[matched.end() :], code)
+    raise ValueError(f"a program of no kind: {name}")

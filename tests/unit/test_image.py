@@ -1,0 +1,164 @@
+"""Compiled programs: what is kept, what is trusted, and what the compiler's answer means."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pte_trace import image
+from pte_trace.compiler import with_tables
+from pte_trace.errors import HostError
+from pte_trace.program import kernel_tree, source_directory
+
+LOAD_TABLE = struct.pack("=BBhiQ", 0x18, 0x11, 0, 7, 0)
+# The same bytes as LOAD_TABLE's first, in the upper half of a number.
+LOAD_NUMBER = struct.pack("=BBhi", 0x18, 0x02, 0, 7) + LOAD_TABLE[:8]
+EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
+TABLE = {"name": "t", "type": 1, "key_size": 4, "value_size": 8, "entries": 9, "flags": 0}
+
+
+def compiled(*names: str) -> bytes:
+    code = base64.b64encode(EXIT).decode()
+    programs = [{"name": name, "code": code} for name in names]
+    return json.dumps({"tables": [TABLE], "programs": programs}).encode()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    return tmp_path / "pte-trace" / "programs"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The texts that the compiler was given; it answers with one program."""
+    texts: list[bytes] = []
+
+    def run(*_: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        texts.append(options["input"])
+        return subprocess.CompletedProcess([], 0, compiled("kfunc__f"), b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return texts
+
+
+def test_a_text_is_compiled_once(asked: list[bytes]) -> None:
+    first = image.of(b"text", "0.26.0")
+    assert image.of(b"text", "0.26.0") == first
+    assert asked == [b"text"]
+    assert first.programs == (image.Program("fentry", "f", EXIT),)
+    assert first.tables == (image.TableShape("t", 1, 4, 8, 9, 0),)
+
+
+def test_another_text_or_version_is_compiled(asked: list[bytes]) -> None:
+    for text, version in ((b"a", "0.26.0"), (b"b", "0.26.0"), (b"a", "0.31.0"), (b"a", None)):
+        image.of(text, version)
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b'{"tables": [1], "programs": []}'])
+def test_what_is_damaged_is_made_again(asked: list[bytes], cache: Path, damaged: bytes) -> None:
+    image.of(b"text", None)
+    (kept,) = cache.iterdir()
+    kept.write_bytes(damaged)
+    image.of(b"text", None)
+    image.of(b"text", None)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("mode", [0o722, 0o702, 0o720])
+@pytest.mark.parametrize("part", ["file", "directory"])
+def test_what_others_may_write_is_not_trusted(
+    asked: list[bytes], cache: Path, part: str, mode: int
+) -> None:
+    image.of(b"text", None)
+    (kept,) = cache.iterdir()
+    (kept if part == "file" else cache).chmod(mode)
+    image.of(b"text", None)
+    assert len(asked) == 2
+
+
+def test_what_another_user_wrote_is_not_trusted(
+    asked: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image.of(b"text", None)
+    (kept,) = cache.iterdir()
+    if os.geteuid() == 0:
+        os.chown(kept, 12345, 12345)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    image.of(b"text", None)
+    assert len(asked) == 2
+
+
+def test_nobody_else_may_read_or_write_what_is_kept(asked: list[bytes], cache: Path) -> None:
+    image.of(b"text", None)
+    (kept,) = cache.iterdir()
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_least_used_make_room(
+    asked: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "_KEPT", 2)
+    for text in (b"a", b"b", b"a", b"c", b"a"):
+        image.of(text, None)
+        time.sleep(0.02)  # files' times are those of the kernel's tick
+    assert asked == [b"a", b"b", b"c"]
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_without_a_cache_it_is_compiled_each_time(
+    asked: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.parent.parent.joinpath("file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent.parent / "file"))
+    assert image.of(b"text", None) == image.of(b"text", None)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "at_return"),
+    [
+        ("kfunc__f", "fentry", False),
+        ("kfunc__vmlinux__f", "fentry", False),
+        ("kretfunc__f", "fexit", True),
+        ("kretfunc__vmlinux__f", "fexit", True),
+        ("raw_tracepoint__f", "raw_tracepoint", False),
+        ("enter_f", "kprobe", False),
+        ("leave_f", "kretprobe", True),
+    ],
+)
+def test_names_tell_where_a_program_belongs(
+    asked: list[bytes], monkeypatch: pytest.MonkeyPatch, name: str, kind: str, at_return: bool
+) -> None:
+    monkeypatch.setattr(image, "_compiled", lambda _: compiled(name))
+    (program,) = image.of(b"text", None).programs
+    assert (program.kind, program.function, program.at_return) == (kind, "f", at_return)
+
+
+def test_only_addresses_of_tables_are_changed() -> None:
+    moved = with_tables(LOAD_NUMBER + LOAD_TABLE + EXIT, {7: 3})
+    assert moved == LOAD_NUMBER + LOAD_TABLE.replace(b"\x07", b"\x03") + EXIT
+
+
+def test_what_does_not_compile_is_told_with_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: Any = subprocess.CompletedProcess([], 1, b"", b"first\nerror: no such type\n\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(HostError, match="could not be loaded: error: no such type"):
+        image.of(b"text", None)
+
+
+def test_the_tree_of_headers_is_part_of_the_package() -> None:
+    assert Path(kernel_tree()).is_absolute()
+    assert Path(kernel_tree()).samefile(str(source_directory() / "kernel"))
