@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,15 @@ from pte_trace.filters import Filters
 from pte_trace.program import Capacity
 from pte_trace.session import Session
 from pte_trace.views.document import document
+from tests.kernel import leftovers
 
-# Each start of the command line compiles the BPF programs, which takes half a minute under
+# The first start of each kind compiles the BPF programs, which takes half a minute under
 # emulation. What does not depend on the kernel is tested on one, spread so that all take as long.
 ONCE_ON = {
     "test_readme": "trixie",
     "test_commands": "bullseye",
     "test_record": "sid",
+    "test_ends": "sid",
     "test_churn": "trixie",
 }
 ONCE_ON_OTHERWISE = "bookworm"
@@ -164,6 +167,14 @@ def optimized() -> bool:
     return at_work
 
 
+@pytest.fixture(scope="module")
+def leaves_nothing() -> Iterator[None]:
+    """However the module's tests ended pte-trace, nothing of it is left."""
+    before = leftovers.now()
+    yield
+    assert leftovers.since(before) == {}
+
+
 @dataclass(frozen=True)
 class Finished:
     status: int
@@ -186,6 +197,16 @@ def pte_trace() -> Callable[..., Finished]:
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 
     return pte_trace
+
+
+def until_recorded(recorder: subprocess.Popen[bytes], path: Path) -> None:
+    """Wait until *recorder* has written an interval to *path*: it makes the file at the first."""
+    sizes: set[int] = set()
+    while len(sizes) < 2:
+        assert recorder.poll() is None
+        time.sleep(0.2)
+        if path.exists() and path.stat().st_size:
+            sizes.add(path.stat().st_size)
 
 
 @pytest.fixture(scope="session")
