@@ -132,8 +132,12 @@ test-kernel-%:
 	$(in-guest) -m "not once" tests/kernel
 
 .PHONY: test-once
-test-once: workloads kernels ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
+test-once: workloads kernels peers ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
 	$(in-guests) $(KERNELS:%=test-once-%)
+
+.PHONY: peers
+peers: setup # What counts on the same functions, to compare with
+	@$(call install,bpftrace linux-perf)
 
 test-once-%:
 	$(in-guest) -m once tests/kernel
@@ -162,8 +166,7 @@ churn: workloads ## Short-lived processes, PROCESSES of them (100,000), in a gue
 		python -m pytest -p no:cacheprovider --churn $(PROCESSES) tests/kernel/test_churn.py
 
 .PHONY: soak
-soak: workloads ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); all counters beside bpftrace's
-	@$(call install,bpftrace)
+soak: workloads peers ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); all counters beside bpftrace's
 	@$(BIN)/pte-trace lab fetch $(KERNEL)
 	$(BIN)/pte-trace lab run --kernel $(KERNEL) --timeout $$((($(MINUTES) + 30) * 60)) -- \
 		python -m tests.soak $(MINUTES)
@@ -184,7 +187,7 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
 
 .PHONY: bench
-bench: setup bench-overhead bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
+bench: bench-overhead bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
 	@$(BIN)/python docs/overhead.py
 	@$(BIN)/python -m tests.bench.scrape
@@ -203,8 +206,7 @@ manual: setup ## Write the manual page and the shell completions anew, from the 
 	$(BIN)/python docs/manual.py
 
 .PHONY: bench-overhead
-bench-overhead: workloads ## What tracing adds to faults and changes, in instructions, beside bpftrace
-	@$(call install,bpftrace)
+bench-overhead: workloads peers ## What tracing adds to faults and changes, in instructions, beside bpftrace
 	@$(BIN)/pte-trace lab build
 	@for kernel in unpatched patched bookworm; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
@@ -213,8 +215,8 @@ bench-overhead: workloads ## What tracing adds to faults and changes, in instruc
 
 # The headers are those of the kernel that is fetched: both are the newest of Debian 12.
 .PHONY: bench-start
-bench-start: setup ## What it takes to begin, and what stays resident, beside a BCC tool and bpftrace
-	@$(call install,bpftrace linux-headers-amd64)
+bench-start: peers ## What it takes to begin, and what stays resident, beside a BCC tool and bpftrace
+	@$(call install,linux-headers-amd64)
 	@$(BIN)/pte-trace lab fetch bookworm
 	@$(BIN)/python -m tests.bench.start bookworm
 

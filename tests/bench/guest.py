@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,37 @@ from pte_trace import lab
 from pte_trace.program import kernel_tree
 
 _IN_GUEST = "--in-guest"
+# What a figure may differ by from the recorded one: the times of processes come in ticks.
+_SAME = 0.005
 
 
 def record(found: Any, table: Table, path: Path) -> None:
-    """Print *table*, which shows what was *found*, and keep that."""
+    """Print *table*, which shows what was *found*, and what is not as in *path*; keep it there."""
     Console(width=160).print(table)
+    if path.exists():
+        print(*_changed(found, json.loads(path.read_text())), sep="\n")
     path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _changed(found: Any, recorded: Any) -> Iterator[str]:
+    now, before = dict(_figures(found)), dict(_figures(recorded))
+    for name in now | before:
+        was, is_ = before.get(name), now.get(name)
+        if was is None or is_ is None or abs(is_ - was) > _SAME * abs(was):
+            yield f"{name}: {_shown(is_)}, was {_shown(was)}"
+
+
+def _figures(found: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers in a JSON document, by where they are."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            yield from _figures(value, f"{name}, {key}" if name else key)
+    elif isinstance(found, int | float):
+        yield name, found
+
+
+def _shown(figure: float | None) -> str:
+    return "not measured" if figure is None else f"{figure:,.0f}"
 
 
 def measured(module: str, kernel: str, timeout: float) -> Any:

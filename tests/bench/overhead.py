@@ -138,32 +138,11 @@ def _table(found: dict[str, Any]) -> Table:
     return table
 
 
-def _added(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    base = found["ways"][_WITHOUT]
-    for name, way in found["ways"].items():
-        for kind in way:
-            yield f"{kind}, {name}", way[kind] - (0 if name == _WITHOUT else base[kind])
-
-
-def _changed(found: dict[str, Any], recorded: dict[str, Any]) -> Iterator[str]:
-    """What is not as recorded, to the instruction."""
-    before = dict(_added(recorded))
-    for name, added in _added(found):
-        if name not in before:
-            yield f"{name}: {added:,.0f}, not recorded before"
-        elif round(added) != round(before[name]):
-            yield f"{name}: {added:,.0f}, was {before[name]:,.0f}"
-
-
 def main(kernel: str) -> None:
     if shutil.which("bpftrace") is None:
         sys.exit("bpftrace is what tracing is compared with: sudo apt install bpftrace")
     found = guest.measured("tests.bench.overhead", kernel, _TIMEOUT)
-    recorded = _RECORDED / f"{kernel}.json"
-    before = json.loads(recorded.read_text()) if recorded.exists() else None
-    guest.record(found, _table(found), recorded)
-    if before:
-        print(*_changed(found, before), sep="\n")
+    guest.record(found, _table(found), _RECORDED / f"{kernel}.json")
 
 
 if __name__ == "__main__":
