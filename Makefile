@@ -92,8 +92,9 @@ test: workloads ## Style, units, subsystems, and all that depends on the kernel 
 	$(in-guests) $(KERNELS:%=test-kernel-%)
 
 .PHONY: kernels
-kernels: setup ## Fetch $(KERNELS)
+kernels: setup ## Fetch $(KERNELS), and boot the first: whether KVM is of use is tried once
 	$(BIN)/pte-trace lab fetch $(KERNELS)
+	@$(BIN)/pte-trace lab run --kernel $(firstword $(KERNELS)) -- true
 
 .PHONY: test-all
 test-all: test test-once test-e2e ## And all that does not: every command and example, a fleet, a browser
@@ -118,11 +119,12 @@ test-integration: setup ## Tests of whole subsystems with real files, sockets, p
 fuzz: setup ## Hostile files, names and command lines, many of each (a quarter of an hour)
 	$(BIN)/python -m pytest -n auto --hypothesis-profile fuzz tests/fuzz
 
-# Guests at a time. What each prints comes when it has ended.
+# Guests at a time. What each prints comes when it has ended. Under emulation an import takes
+# ten times as long, so pytest has no plugin there that is not used.
 AT_ONCE ?= 2
+PYTEST := python -m pytest -p no:cacheprovider --disable-plugin-autoload -p pytest_timeout
 in-guests = @$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(AT_ONCE)
-in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- \
-	python -m pytest -p no:cacheprovider
+in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- $(PYTEST)
 
 .PHONY: test-kernel
 test-kernel: workloads kernels ## Tests inside a guest of each of $(KERNELS)
@@ -153,7 +155,7 @@ test-suites-%:
 	@echo "== $* with its own BCC"; root=$$($(SUDO) $(BIN)/python -m tests.suites $*) && \
 	$(SUDO) $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- \
 		unshare --mount sh tests/enter.sh $$root \
-		/usr/bin/python3 -m pytest -p no:cacheprovider -m "not once" tests/kernel
+		/usr/bin/$(subst python,python3,$(PYTEST)) -m "not once" tests/kernel
 
 .PHONY: test-hosts
 test-hosts: workloads ## Kernels built without kprobes, trampolines or BTF, and what comes of it
@@ -163,7 +165,7 @@ test-hosts: workloads ## Kernels built without kprobes, trampolines or BTF, and 
 churn: workloads ## Short-lived processes, PROCESSES of them (100,000), in a guest: hours where it is emulated
 	@$(BIN)/pte-trace lab fetch trixie
 	$(BIN)/pte-trace lab run --kernel trixie --timeout 36000 -- \
-		python -m pytest -p no:cacheprovider --churn $(PROCESSES) tests/kernel/test_churn.py
+		$(PYTEST) --churn $(PROCESSES) tests/kernel/test_churn.py
 
 .PHONY: soak
 soak: workloads peers ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); all counters beside bpftrace's
