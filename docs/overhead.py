@@ -12,7 +12,7 @@ from typing import Any
 
 FILE = Path(__file__).with_suffix(".md")
 _FIGURES = Path(__file__).with_suffix("")
-_BPFTRACE = "bpftrace"
+_BPFTRACE, _TOOL = "bpftrace", "BCC tool"
 # What may be added to a write-protect fault at most, of what bpftrace adds.
 _TARGETS = {"everything": 0.65, "--costs none": 0.45, "not selected": 0.15}
 _FAULTS = ("read fault", "first touch")
@@ -76,6 +76,7 @@ def page() -> str:
         _faults(figures["unpatched"]),
         _changes(figures),
         _reading(reading),
+        _start(json.loads((_FIGURES / "start.json").read_text())),
         [_NOTES],
     )
     return "\n".join(line for part in parts for line in part)
@@ -170,6 +171,27 @@ def _reading(reading: dict[str, int]) -> Iterator[str]:
     whole = next(iter(reading.values()))
     for name, took in reading.items():
         yield _row(name, f"{took / 1e6:,.1f}", f"{took / whole:.3f}")
+    yield ""
+
+
+def _start(start: Figures) -> Iterator[str]:
+    tools = start["tools"]
+    whole = tools[_TOOL]
+    yield "## A start"
+    yield ""
+    yield f"From exec to attached, the second time, on Linux {start['release']}, and what is"
+    yield "resident then. *BCC tool* is one as they are usually written, compiled against the"
+    yield "kernel's headers; all three are on the same three functions. The first time pte-trace"
+    yield "compiles its programs, in a process that ends before they are loaded; later it finds"
+    yield "them in the user's cache."
+    yield ""
+    columns = ("million instructions", "of the BCC tool's", "resident, MB", "of the BCC tool's")
+    yield from _head("", *columns)
+    for name, took in tools.items():
+        cells = []
+        for figure in ("instructions", "resident_bytes"):
+            cells += [f"{took[figure] / 1e6:,.0f}", f"{took[figure] / whole[figure]:.2f}"]
+        yield _row(name, *cells)
     yield ""
 
 
