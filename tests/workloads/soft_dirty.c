@@ -7,9 +7,9 @@
 /* The kernel writes there when it has preempted the thread, which would be a fault of ours. */
 static void write_rseq(void)
 {
-	struct rseq *area = (struct rseq *)((char *)__builtin_thread_pointer() + __rseq_offset);
+	volatile struct rseq *area = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
 
-	*(volatile uint64_t *)&area->rseq_cs = 0;
+	area->flags = area->flags;
 }
 
 int main(int argc, char **argv)
