@@ -100,12 +100,13 @@ kernels: setup ## Fetch $(KERNELS), and boot the first: whether KVM is of use is
 test-all: test test-once test-e2e ## And all that does not: every command and example, a fleet, a browser
 
 .PHONY: lint
-lint: setup ## ruff, mypy --strict, who may import whom, and dashboards as their program writes them
+lint: setup ## ruff, mypy --strict, who may import whom, and what programs write as they write it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m dashboards --check
+	$(BIN)/python -m tests.layout --check
 
 .PHONY: test-unit
 test-unit: setup ## Tests of parts: no root, no kernel, seconds
@@ -193,6 +194,10 @@ bench: bench-overhead bench-start ## What tracing adds, in instructions, and wha
 	@$(BIN)/python -m tests.bench.reading bookworm
 	@$(BIN)/python docs/overhead.py
 	@$(BIN)/python -m tests.bench.scrape
+
+.PHONY: layout
+layout: setup ## Write pte_trace/layout.py anew, from bpf/records.h
+	$(BIN)/python -m tests.layout
 
 .PHONY: dashboards
 dashboards: setup ## Write Grafana's dashboards anew

@@ -10,20 +10,16 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any
 
-import cffi
-
-from pte_trace import program
+from pte_trace.layout import ffi
 
 DELETED = " (deleted)"
-_TYPEDEFS = "typedef uint64_t __u64; typedef uint32_t __u32;"
 
 
 class _Layout:
-    """bpf/records.h, parsed."""
+    """bpf/records.h; `make layout` parses it."""
 
     def __init__(self) -> None:
-        self.ffi = cffi.FFI()
-        self.ffi.cdef(_TYPEDEFS + program.source("records.h"))
+        self.ffi: Any = ffi
         self.record_size = self.ffi.sizeof("struct vma_record")
         self.file_key_size = self.ffi.sizeof("struct file_key")
         self.file_size = self.ffi.sizeof("struct file_record")
