@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,11 +140,20 @@ struct account {
 	long numa_pte_updates;
 };
 
+/* The kernel writes there where it has preempted the thread, which may be a fault of the thread. */
+static void write_rseq(void)
+{
+	volatile struct rseq *area = (void *)((char *)__builtin_thread_pointer() + __rseq_offset);
+
+	area->flags = area->flags;
+}
+
 /* Each counter was read once before it counts, so that reading it faults no more. */
 static struct account account_now(void)
 {
 	struct account now;
 
+	write_rseq();
 	now.reused = vmstat("pgreuse");
 	now.numa_pte_updates = vmstat("numa_pte_updates");
 	now.faults = faults_taken();
