@@ -7,7 +7,6 @@ import importlib.util
 import mmap
 import os
 import re
-import resource
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -138,23 +137,6 @@ def _first_in_line() -> Iterator[None]:
         os.sched_setscheduler(0, policy, parameters)
 
 
-@contextmanager
-def _unlimited_memory() -> Iterator[None]:
-    """Lift RLIMIT_MEMLOCK meanwhile, as far as we may: up to Linux 5.10 it bounds what is loaded.
-
-    It is put back because a traced command inherits it.
-    """
-    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    try:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
-    except ValueError:  # how Python tells that this takes CAP_SYS_RESOURCE
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (before[1], before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
-
-
 class _Attached(NamedTuple):
     program: int
     link: int
@@ -196,7 +178,7 @@ class Driver:
         program = text(plan, filters, capacity, effort, btf).encode()
         made = image.of(program, bcc_version()[0])
         try:
-            with _unlimited_memory():
+            with syscalls.unlimited_memory():
                 self._make_tables(made)
                 # Returns first: no call is saved whose return is not told.
                 for each in sorted(made.programs, key=lambda each: not each.at_return):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from pte_trace import behavior, kernel_types, trial
 from pte_trace.behavior import Behavior
 from pte_trace.btf import BTF, BTFError
+from pte_trace.syscalls import unlimited_memory
 
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_PERFMON": 38, "CAP_BPF": 39}
 TRACED_FUNCTIONS = (
@@ -211,6 +212,7 @@ def _function(name: str, types: _Types | None, probes: _Probes) -> FunctionFacts
     )
 
 
+@unlimited_memory()
 def collect(
     btf: BTF | None, btf_problem: str | None, bcc: tuple[str | None, str | None]
 ) -> HostFacts:

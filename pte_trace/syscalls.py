@@ -10,8 +10,10 @@ import ctypes
 import errno
 import fcntl
 import os
+import resource
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,6 +69,24 @@ def _buffer(data: bytes) -> Buffer:
 
 def _name(name: str) -> bytes:
     return name.encode()[: _NAME_SIZE - 1]
+
+
+@contextmanager
+def unlimited_memory() -> Iterator[None]:
+    """Lift RLIMIT_MEMLOCK meanwhile, as far as we may. Up to Linux 5.10 it bounds what is loaded.
+
+    All that a user has loaded counts, whoever looks or traces beside us. It is put back because a
+    traced command inherits it.
+    """
+    before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+    except ValueError:  # how Python tells that this takes CAP_SYS_RESOURCE
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, before)
 
 
 class Table(NamedTuple):
