@@ -87,9 +87,9 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 
 # While kernels are fetched, what needs none runs. Each shows what it prints when it has ended.
 .PHONY: test
-test: workloads ## Style, units, subsystems, and all that depends on the kernel on four
+test: workloads ## Style, units, subsystems, and what depends on the kernel on four: a quarter of an hour
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 kernels lint test-unit test-integration
-	$(in-guests) $(KERNELS:%=test-kernel-%)
+	$(in-guests) $(KERNELS:%=test-spread-%)
 
 .PHONY: kernels
 kernels: setup ## Fetch $(KERNELS), and boot the first: whether KVM is of use is tried once
@@ -97,7 +97,7 @@ kernels: setup ## Fetch $(KERNELS), and boot the first: whether KVM is of use is
 	@$(BIN)/pte-trace lab run --kernel $(firstword $(KERNELS)) -- true
 
 .PHONY: test-all
-test-all: test test-once test-e2e ## And all that does not: every command and example, a fleet, a browser
+test-all: lint test-unit test-integration test-kernel test-once test-e2e ## And the rest: every way to trace on each kernel, each command and example, a fleet, a browser
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and what programs write as they write it
@@ -131,8 +131,10 @@ in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEO
 test-kernel: workloads kernels ## Tests inside a guest of each of $(KERNELS)
 	$(in-guests) $(KERNELS:%=test-kernel-%)
 
-test-kernel-%:
-	$(in-guest) -m "not once" tests/kernel
+test-kernel-% test-spread-%:
+	$(in-guest) $(SPREAD) -m "not once" tests/kernel
+
+test-spread-%: SPREAD := --spread
 
 .PHONY: test-once
 test-once: workloads kernels peers ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)

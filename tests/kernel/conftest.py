@@ -32,6 +32,8 @@ ONCE_ON = {
     "test_churn": "trixie",
 }
 ONCE_ON_OTHERWISE = "bookworm"
+# With --spread, these on one kernel each too: each compiles programs of its own.
+SPREAD_ON = {"test_explain": "bullseye", "test_rights": "trixie"}
 GUEST = os.environ.get("PTE_TRACE_LAB")
 # Room for the files of one reading: few, so that a test can use up what is not given back.
 MOST_FILES = 64
@@ -46,6 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1000,
         help="how many short-lived processes come and go, a quarter of it in a storm of execs",
+    )
+    parser.addoption(
+        "--spread",
+        action="store_true",
+        help="run on one kernel what traces in another way than all other tests, not on each",
     )
 
 
@@ -62,9 +69,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _runs_here(item: pytest.Item) -> bool:
-    if not item.get_closest_marker("once"):
-        return True
-    return ONCE_ON.get(item.path.stem, ONCE_ON_OTHERWISE) == GUEST
+    name = item.path.stem
+    if item.get_closest_marker("once"):
+        return ONCE_ON.get(name, ONCE_ON_OTHERWISE) == GUEST
+    spread = item.config.getoption("--spread") and name in SPREAD_ON
+    return not spread or SPREAD_ON[name] == GUEST
 
 
 @pytest.hookimpl(wrapper=True)
