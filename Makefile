@@ -192,7 +192,7 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
 
 .PHONY: bench
-bench: bench-overhead bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
+bench: bench-overhead bench-scale bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
 	@$(BIN)/python docs/overhead.py
 	@$(BIN)/python -m tests.bench.scrape
@@ -221,6 +221,11 @@ bench-overhead: workloads peers ## What tracing adds to faults and changes, in i
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
 	done
 	@$(BIN)/python docs/overhead.py
+
+.PHONY: bench-scale
+bench-scale: workloads ## What tracing adds to a fault with up to 100,000 mappings, and on up to 8 CPUs
+	@$(BIN)/pte-trace lab build
+	@$(BIN)/python -m tests.bench.scale unpatched
 
 # The headers are those of the kernel that is fetched: both are the newest of Debian 12.
 .PHONY: bench-start

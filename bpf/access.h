@@ -28,9 +28,12 @@
 #if DIRECT && defined(HAVE_CURRENT_TASK_BTF)
 #define CURRENT_TASK() bpf_get_current_task_btf()
 #define TASK_READ(task, member) READ(task, member)
+/* bpf_get_current_pid_tgid() for less, where the task is at hand. */
+#define IDS_OF(current) ((u64)(u32)(current)->tgid << 32 | (u32)(current)->pid)
 #else
 #define CURRENT_TASK() ((struct task_struct *)bpf_get_current_task())
 #define TASK_READ(task, member) PROBE(task, member)
+#define IDS_OF(current) bpf_get_current_pid_tgid()
 #endif
 
 /* mm_struct.owner exists with memory cgroups only. */

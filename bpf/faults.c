@@ -159,7 +159,8 @@ static int wp_page_done(struct vm_fault *vmf, u32 result)
 			return 0;
 		}
 		if (!fault->thread || fault->page != page) {
-			fault->started_ns = 0;
+			if (COSTS)
+				fault->started_ns = 0;
 			begin(fault, thread, page, flags);
 		}
 	}
@@ -221,6 +222,7 @@ static bool is_complete(struct fault *known, u32 thread, bool repeated, u32 resu
 static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 result)
 {
 	u64 page = address & PAGE_MASK, vm_flags, spent_ns = 0;
+	struct task_struct *current;
 	u64 current_ids;
 	u32 thread, outcome = OUTCOME_OTHER;
 	bool repeated = flags & FAULT_FLAG_TRIED;
@@ -230,7 +232,8 @@ static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 re
 
 	if (!(flags & FAULT_FLAG_WRITE))
 		return 0;
-	current_ids = bpf_get_current_pid_tgid();
+	current = CURRENT_TASK();
+	current_ids = IDS_OF(current);
 	thread = current_ids;
 	fault = slot_of(thread);
 	if (!fault)
@@ -241,7 +244,7 @@ static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 re
 			fault->thread = 0;
 			return 0;
 		}
-		if (fault->started_ns)
+		if (COSTS && fault->started_ns)
 			spent_ns = bpf_ktime_get_ns() - fault->started_ns;
 		fault->thread = 0;
 	} else {
@@ -270,10 +273,10 @@ static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 re
 		if (!subject.leader || !asked_for(subject.tgid, subject.leader))
 			return 0;
 	} else {
-		subject = subject_current(CURRENT_TASK(), current_ids >> 32);
+		subject = subject_current(current, current_ids >> 32);
 	}
 	record = record_at(vma, vm_flags, &subject, &fault->place);
 	if (record)
-		count_fault(record, outcome, spent_ns);
+		count_fault(record, outcome, COSTS ? spent_ns : 0);
 	return 0;
 }

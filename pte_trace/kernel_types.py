@@ -28,6 +28,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "vm_fault": ("vma", "flags", "address", "orig_pte", "pmd", "pte"),
     "mm_struct": ("pgd", "start_brk", "brk", "start_stack"),
     "task_struct": (
+        "pid",
         "tgid",
         "mm",
         "group_leader",

@@ -253,6 +253,7 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
         *of(
             "task_struct",
             Field("mm", to("mm_struct")),
+            Field("pid", u32),
             Field("tgid", u32),
             Field("real_parent", to("task_struct")),
             Field("group_leader", to("task_struct")),

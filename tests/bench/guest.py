@@ -49,9 +49,12 @@ def _shown(figure: float | None) -> str:
     return "not measured" if figure is None else f"{figure:,.0f}"
 
 
-def measured(module: str, kernel: str, timeout: float) -> Any:
+def measured(
+    module: str, kernel: str, timeout: float, *, icount: bool = True, cpus: int | None = None
+) -> Any:
     """What *module*'s `measure` returned in a guest of *kernel*; ends the program if it failed."""
-    done = lab.run(kernel, ("python", "-m", module, _IN_GUEST), icount=True, timeout=timeout)
+    command = ("python", "-m", module, _IN_GUEST)
+    done = lab.run(kernel, command, icount=icount, cpus=cpus, timeout=timeout)
     if done.returncode:
         sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
     return json.loads(done.stdout.splitlines()[-1])
