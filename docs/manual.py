@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from pte_trace.cli import cli
 
 SHARE = Path(__file__).parent.parent / "share"
 _NAME = "pte-trace"
+_FIGURES = Path(__file__).with_name("overhead")
+_FAULT = "rewrite after a toggle"
 _COMPLETIONS = {
     "bash": "bash-completion/completions/pte-trace",
     "zsh": "zsh/site-functions/_pte-trace",
@@ -43,6 +46,22 @@ and
 .B record
 pass their command's status on (128 + N where signal N ended it, 127 where it was not found, 126
 where it cannot be executed).
+.SH FILES
+.TP
+.I ~/.cache/pte\-trace/programs
+BPF programs as they were compiled for this kernel and these options; the 16 used last are kept
+.TP
+.I ~/.cache/pte\-trace/bench
+the program that
+.B bench
+measures
+.TP
+.I ~/.cache/pte\-trace/lab
+the kernels of
+.B lab
+.PP
+XDG_CACHE_HOME is obeyed, except by what sudo started; a service has the directory that systemd made
+for it. What another user could have written there is not used.
 .SH SEE ALSO
 .BR mprotect (2),
 .BR userfaultfd (2),
@@ -77,6 +96,8 @@ def _page() -> str:
         *_text(cli.help),
         ".SH COMMANDS",
         *_commands(cli, _NAME, click.Context(cli, info_name=_NAME)),
+        ".SH OVERHEAD",
+        *_overhead(),
     ]
     return "\n".join(lines) + _END
 
@@ -94,6 +115,24 @@ def _commands(group: click.Group, name: str, context: click.Context) -> Iterator
                 yield from (".TP", f".B {_roff(said[0])}", _roff(said[1]))
         if isinstance(command, click.Group):
             yield from _commands(command, f"{name} {each}", of)
+
+
+def _overhead() -> Iterator[str]:
+    """What `make bench` measured; docs/overhead.md has all of it."""
+    faults = json.loads((_FIGURES / "unpatched.json").read_text())
+    start = json.loads((_FIGURES / "start.json").read_text())["tools"]["pte-trace"]
+    ways = faults["ways"]
+    untraced, bpftrace, everything, counts = (
+        ways[way][_FAULT] for way in ("untraced", "bpftrace", "everything", "--costs none")
+    )
+    yield _roff(
+        f"On Linux {faults['release']} a write-protect fault takes {untraced:,.0f} instructions. "
+        f"Tracing adds {everything - untraced:,.0f}, or {counts - untraced:,.0f} with --costs "
+        f"none; a bpftrace script that counts on two functions adds {bpftrace - untraced:,.0f}. "
+        f"From exec to attached it takes {start['instructions'] / 1e9:.1f} thousand million "
+        f"instructions once the programs were compiled, and {start['resident_bytes'] / 1e6:,.0f} "
+        "MB are resident then. `make bench` measures this, and docs/overhead.md has all of it."
+    )
 
 
 def _text(text: str | None) -> Iterator[str]:

@@ -70,8 +70,8 @@ before, and 915 where nothing was selected:
 - Nothing, or less than nothing: asking for the task instead of its numbers where only the thread's
   number is wanted (4 more in each program, 8 less where the task is wanted anyway).
 
-Of a start, which took 5,180 million before and left 106 MB resident, 3,170 million: what was compiled
-is kept, BCC is loaded to compile only, and `bpf/records.h` is parsed when it changes, not each time.
+Of a start, which took 5,180 million before and left 106 MB resident, 3,170 million: what was
+compiled is kept, BCC is loaded to compile only, and `bpf/records.h` is parsed when it changes.
 """
 
 Figures = dict[str, Any]
@@ -189,10 +189,10 @@ def _reading(reading: dict[str, int]) -> Iterator[str]:
 def _scale(scale: Figures) -> Iterator[str]:
     yield "## Many mappings, many CPUs"
     yield ""
-    yield f"Linux {scale['release']}; faults that copy, each in another mapping than the one"
-    yield "before, so that what a thread remembers of its last one never helps. By CPUs there are no"
-    yield "instructions to count: it is the time of a fault when traced over that when not, under"
-    yield "emulation, the least of five each."
+    yield f"Linux {scale['release']}; faults that copy, each in another mapping than the"
+    yield "one before, so that what a thread remembers of its last one never helps. By CPUs there"
+    yield "are no instructions to count: it is the time of a fault when traced over that when not,"
+    yield "under emulation, the least of five each."
     yield ""
     yield from _head("mappings", "untraced", "added", "of the first")
     first, *_ = scale["added"].values()
