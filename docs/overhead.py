@@ -227,7 +227,7 @@ def _start(start: Figures) -> Iterator[str]:
     yield "resident then. *BCC tool* is one as they are usually written, compiled against the"
     yield "kernel's headers; all three are on the same three functions. The first time pte-trace"
     yield "compiles its programs, in a process that ends before they are loaded; later it finds"
-    yield "them in the user's cache."
+    yield "them in the user's cache. `serve` is looked at after its first scrape."
     yield ""
     columns = ("million instructions", "of the BCC tool's", "resident, MB", "of the BCC tool's")
     yield from _head("", *columns)

@@ -5,8 +5,8 @@
 Boots a kernel in a guest that counts instructions. There pte-trace, a BCC tool as they are
 usually written (it includes the kernel's headers) and a bpftrace script attach to the same
 functions, and then each starts a command that looks at what its parent took until then. Each is
-started twice, and the second time counts. Prints a table and writes the figures to
-docs/overhead/start.json.
+started twice, and the second time counts. `pte-trace serve` is looked at after its first scrape.
+Prints a table and writes the figures to docs/overhead/start.json.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ subprocess.run(sys.argv[1:], check=True)
 '''
 # Of the parent: /proc/PID/stat and status (proc_pid_stat(5), proc_pid_status(5)).
 _LOOK = "cat /proc/$PPID/stat; grep VmRSS /proc/$PPID/status"
+_ADDRESS = "127.0.0.1:9818"
 _USER_TIME, _TIMES = 13, 4  # as in the page, from 0: utime, stime, cutime, cstime
 
 
@@ -94,10 +96,31 @@ def _tools(script: str) -> dict[str, tuple[str, ...]]:
 
 def _taken(command: Sequence[str]) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    stat = re.search(r"^\d+ \(.*\) [A-Z] .*$", done.stdout, re.MULTILINE)
-    resident = re.search(r"^VmRSS:\s+(\d+) kB$", done.stdout, re.MULTILINE)
-    if stat is None or resident is None:
+    if not (taken := _account(done.stdout)):
         sys.exit(f"{command[0]} did not attach: {done.stdout}{done.stderr}")
+    return taken
+
+
+def _served() -> dict[str, float]:
+    """What `serve` took until it was scraped once."""
+    command = [sys.executable, "-m", "pte_trace", "serve", "--listen", _ADDRESS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        with urllib.request.urlopen(f"http://{_ADDRESS}/metrics", timeout=120) as answer:
+            answer.read()
+        proc = Path("/proc", str(process.pid))
+        taken = _account((proc / "stat").read_text() + (proc / "status").read_text())
+        process.terminate()
+    return taken
+
+
+def _account(text: str) -> dict[str, float]:
+    """What a process took, from what /proc says of it; nothing where it is not there."""
+    stat = re.search(r"^\d+ \(.*\) [A-Z] .*$", text, re.MULTILINE)
+    resident = re.search(r"^VmRSS:\s+(\d+) kB$", text, re.MULTILINE)
+    if stat is None or resident is None:
+        return {}
     after_comm = stat[0].rpartition(")")[2].split()
     ticks = after_comm[_USER_TIME - 2 : _USER_TIME - 2 + _TIMES]
     seconds = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
@@ -122,6 +145,8 @@ def measure() -> dict[str, Any]:
         for name, command in _tools(script.name).items():
             _taken(command)
             found[name] = _taken(command)
+    _served()
+    found["pte-trace serve"] = _served()
     return {"release": os.uname().release, "tools": found}
 
 
