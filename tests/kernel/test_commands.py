@@ -35,6 +35,25 @@ def test_the_comm_filter_acts(pte_trace: Command) -> None:
 
 
 @pytest.mark.once
+def test_what_was_compiled_is_used_again(
+    pte_trace: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept, counted = [], []
+    for _ in range(2):
+        done = pte_trace("run", "--format", "json", "--", WORKLOADS / "toggle", 23)
+        *_, found = map(json.loads, done.stdout.splitlines())
+        (row,) = (row for row in found["vmas"] if row["start"] == "0x600000000000")
+        counted.append((row["ptes_changed"], row["write_faults"], row["ptes_made_writable"]))
+        kept.append(sorted(each.name for each in tmp_path.rglob("*.json")))
+
+    assert len(kept[0]) == 1
+    assert kept[0] == kept[1]
+    assert counted[0] == counted[1]
+    assert counted[0][0] == 2 * 23
+
+
+@pytest.mark.once
 def test_the_cgroup_filter_includes_descendants(pte_trace: Command, tmp_path: Path) -> None:
     with cgroup(tmp_path) as outer:
         inner = outer / "inner"
