@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from pte_trace import lab
 from pte_trace.program import kernel_tree
 
 _IN_GUEST = "--in-guest"
+_ADDRESS = "127.0.0.1:9818"
 # What a figure may differ by from the recorded one: the times of processes come in ticks.
 _SAME = 0.005
 
@@ -66,6 +70,25 @@ def bcc_program(text: str) -> Any:
 
     os.environ["BCC_KERNEL_SOURCE"] = kernel_tree()
     return BPF(text=text.encode())
+
+
+@contextmanager
+def serving() -> Iterator[int]:
+    """`pte-trace serve`, attached; its PID."""
+    command = [sys.executable, "-m", "pte_trace", "serve", "--listen", _ADDRESS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def scrape() -> None:
+    """Have it scraped."""
+    with urllib.request.urlopen(f"http://{_ADDRESS}/metrics", timeout=120) as answer:
+        answer.read()
 
 
 def program(measure: Callable[[], Any], main: Callable[[str], None]) -> None:

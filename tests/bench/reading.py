@@ -4,8 +4,8 @@
 
 Boots a kernel in a guest that counts instructions, in which one program has MAPPINGS mappings
 whose protection it changed. Their records are read as we do: the tables alone, then all that makes
-a snapshot of them; and once more when nothing has happened since. Before, as many are read from a
-hash as any BCC program would, with items().
+a snapshot of them; and once more when nothing has happened since. Before, as many are read from
+a hash as any BCC program would, with items(). At last `serve` is scraped while they sleep.
 Prints a table and writes the figures to docs/overhead/reading.json.
 """
 
@@ -28,6 +28,7 @@ from pte_trace.session import Session
 from tests.bench import guest
 
 MAPPINGS = 10_000
+SECONDS = 10
 _RECORDED = Path(__file__).parents[2] / "docs/overhead/reading.json"
 _TIMEOUT = 900.0
 # Every second page becomes a mapping of its own.
@@ -81,7 +82,34 @@ def measure() -> dict[str, int]:
         found["a snapshot of nothing new"] = _took(session.read)
         _run(session)
         assert len(session.read().vmas) >= MAPPINGS
+    found["`serve`, each second"] = _asleep()
     return found
+
+
+def _asleep() -> int:
+    """What `serve` takes each second while all mappings are there, nothing happens, and it is
+    scraped once a second."""
+    with guest.serving() as pid:
+        command = [sys.executable, "-c", f"{_PROGRAM}\nprint(flush=True)\ninput()"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            for _ in range(2):
+                time.sleep(1)
+                guest.scrape()
+            before = _ran(pid)
+            for _ in range(SECONDS):
+                time.sleep(1)
+                guest.scrape()
+            took = _ran(pid) - before
+            process.communicate(b"\n")
+    return took // SECONDS
+
+
+def _ran(pid: int) -> int:
+    """Nanoseconds that all threads of a process ran: each one's /proc/PID/task/TID/schedstat."""
+    threads = Path("/proc", str(pid), "task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads)
 
 
 def _shown(found: dict[str, int]) -> Table:

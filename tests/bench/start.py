@@ -16,7 +16,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,6 @@ subprocess.run(sys.argv[1:], check=True)
 '''
 # Of the parent: /proc/PID/stat and status (proc_pid_stat(5), proc_pid_status(5)).
 _LOOK = "cat /proc/$PPID/stat; grep VmRSS /proc/$PPID/status"
-_ADDRESS = "127.0.0.1:9818"
 _USER_TIME, _TIMES = 13, 4  # as in the page, from 0: utime, stime, cutime, cstime
 
 
@@ -103,16 +101,10 @@ def _taken(command: Sequence[str]) -> dict[str, float]:
 
 def _served() -> dict[str, float]:
     """What `serve` took until it was scraped once."""
-    command = [sys.executable, "-m", "pte_trace", "serve", "--listen", _ADDRESS]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        process.stderr.readline()
-        with urllib.request.urlopen(f"http://{_ADDRESS}/metrics", timeout=120) as answer:
-            answer.read()
-        proc = Path("/proc", str(process.pid))
-        taken = _account((proc / "stat").read_text() + (proc / "status").read_text())
-        process.terminate()
-    return taken
+    with guest.serving() as pid:
+        guest.scrape()
+        proc = Path("/proc", str(pid))
+        return _account((proc / "stat").read_text() + (proc / "status").read_text())
 
 
 def _account(text: str) -> dict[str, float]:
