@@ -192,7 +192,7 @@ def _scale(scale: Figures) -> Iterator[str]:
     yield f"Linux {scale['release']}; faults that copy, each in another mapping than the"
     yield "one before, so that what a thread remembers of its last one never helps. By CPUs there"
     yield "are no instructions to count: it is the time of a fault when traced over that when not,"
-    yield "under emulation, the least of five each."
+    yield "under emulation, the least of three each."
     yield ""
     yield from _head("mappings", "untraced", "added", "of the first")
     first, *_ = scale["added"].values()

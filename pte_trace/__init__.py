@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pte_trace.session import Session
 
 __all__ = ["Filters", "Session", "load"]
+__version__ = "0.1.0"
 
 _HOMES = {"Filters": "filters", "Session": "session", "load": "frame"}
 

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from pte_trace import __version__
+
 _COMMANDS = (
     "top",
     "run",
@@ -44,7 +46,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pte-trace")
+@click.version_option(__version__)
 def cli() -> None:
     """Show write faults per mapping, and those that mprotect() saved.
 

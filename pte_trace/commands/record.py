@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
+from pte_trace import __version__
 from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
 from pte_trace.session import Session
@@ -128,7 +128,7 @@ def _metadata(
     filters = request.filters
     return Metadata(
         started=datetime.now(UTC),
-        pte_trace=version("pte-trace"),
+        pte_trace=__version__,
         kernel=session.kernel,
         hooks=session.plan.attachments,
         effort=session.effort,

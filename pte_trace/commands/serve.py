@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 
+from pte_trace import __version__
 from pte_trace.commands import options
 from pte_trace.exporter import labels, listen, rights
 from pte_trace.exporter.app import Exporter
@@ -89,7 +89,7 @@ def serve(
             rights.give_up(kept | {"CAP_DAC_READ_SEARCH"} if web_config else kept)
             with (
                 Reader(session, Groups(top_mappings, by_pid=by_pid), _say) as reader,
-                closing(Exporter(reader, constant, version("pte-trace"))) as exporter,
+                closing(Exporter(reader, constant, __version__)) as exporter,
             ):
                 for listener in listeners:
                     _say(f"Listening on {listen.url(listener, tls=server.tls)}")

@@ -2,7 +2,7 @@
 /*
  * What write-protect faults take where there are many mappings, or many CPUs that fault.
  *
- *	scale MAPPINGS CPUS
+ *	scale MAPPINGS CPUS PAGES
  *
  * MAPPINGS private anonymous mappings have PAGES pages together, and one more each that is written
  * before, so that whoever watches knows the mapping. The others have been read only; each write to
@@ -12,8 +12,6 @@
 #include "workload.h"
 #include <pthread.h>
 #include <time.h>
-
-#define PAGES 100000UL
 
 static size_t mappings, cpus, each;
 static char *first;
@@ -54,11 +52,11 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	uint64_t begun;
 
-	if (argc != 3)
-		errx(2, "scale MAPPINGS CPUS");
+	if (argc != 4)
+		errx(2, "scale MAPPINGS CPUS PAGES");
 	mappings = atol(argv[1]);
 	cpus = atol(argv[2]);
-	each = PAGES / mappings;
+	each = atol(argv[3]) / mappings;
 	first = next_place;
 	for (size_t mapping = 0; mapping < mappings; mapping++) {
 		char *place = page_of(mapping, 0);
