@@ -13,8 +13,9 @@
 static void *allocate(void *unused)
 {
 	char *last = malloc(PAGE);	/* makes the arena */
-	struct account before = account_now();
+	struct account before;
 
+	begin(&before);
 	for (int count = 0; count < 100; count++) {
 		last = malloc(16 * PAGE);
 		write_each(last, 16, 1);

@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 
 	write_each(memory, pages, RETURN);
 	settle();
-	before = account_now();
+	begin(&before);
 	for (int round = 0; round < ROUNDS; round++) {
 		protect(memory, pages, RX);
 		((void (*)(void))memory)();

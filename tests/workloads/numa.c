@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 	if (pthread_create(&thread, NULL, wait_for_the_end, NULL))
 		errx(1, "pthread_create");
 	bind_all_but(memory);
-	before = account_now();
+	begin(&before);
 	/* Twice over: the second time they were mapped by a hinting fault. */
 	while (account_since(before).numa_pte_updates < 2 * (long)pages && time(NULL) < end)
 		write_each(memory, pages, 2);

@@ -21,7 +21,7 @@ int main(int argc, char **argv)
 	if (mlockall(MCL_CURRENT))
 		err(1, "mlockall");
 	memory = map_anonymous(pages);
-	before = account_now();
+	begin(&before);
 	for (int round = 0; round < rounds; round++) {
 		write_each(memory, pages, 1);
 		toggle(memory, pages);

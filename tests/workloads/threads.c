@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 		if (pthread_create(&threads[index], NULL, writer, NULL))
 			errx(1, "pthread_create");
 	pthread_barrier_wait(&all_three);
-	before = account_now();
+	begin(&before);
 	for (int count = 0; count < TOGGLES; count++) {
 		toggle(memory, pages);
 		sched_yield();
