@@ -191,10 +191,13 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	@$(BIN)/pte-trace lab fetch bullseye bookworm
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
 
+# docs/overhead.md and the manual page.
+quote-figures = @$(BIN)/python docs/overhead.py && $(BIN)/python docs/manual.py
+
 .PHONY: bench
 bench: bench-overhead bench-scale bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
-	@$(BIN)/python docs/overhead.py
+	$(quote-figures)
 	@$(BIN)/python -m tests.bench.scrape
 
 .PHONY: layout
@@ -220,12 +223,13 @@ bench-overhead: workloads peers ## What tracing adds to faults and changes, in i
 	@for kernel in unpatched patched bookworm; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
 	done
-	@$(BIN)/python docs/overhead.py
+	$(quote-figures)
 
 .PHONY: bench-scale
 bench-scale: workloads ## What tracing adds to a fault with up to 100,000 mappings, and on up to 8 CPUs
 	@$(BIN)/pte-trace lab build
 	@$(BIN)/python -m tests.bench.scale unpatched
+	$(quote-figures)
 
 # The headers are those of the kernel that is fetched: both are the newest of Debian 12.
 .PHONY: bench-start
@@ -233,6 +237,7 @@ bench-start: peers ## What it takes to begin, and what stays resident, beside a 
 	@$(call install,linux-headers-amd64)
 	@$(BIN)/pte-trace lab fetch bookworm
 	@$(BIN)/python -m tests.bench.start bookworm
+	$(quote-figures)
 
 .PHONY: bench-record
 bench-record: setup ## Record a simulated day of 1,000 mappings, and report it: memory, time, size

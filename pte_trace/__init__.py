@@ -10,7 +10,7 @@
         time.sleep(10)
         print(session.read().totals)
 
-Each is imported when it is first used: pandas only by `load`, BCC only inside a session.
+Each is imported when it is first used: pandas only by `load`. BCC has a process of its own.
 """
 
 from __future__ import annotations

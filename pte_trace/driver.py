@@ -256,7 +256,8 @@ class Driver:
             self._update("walker", _FIRST, struct.pack("=i", walker.program))
 
     def _show_the_cgroup(self, path: Path) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with _refused(f"the cgroup {path}"):
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._update("cgroups", _FIRST, struct.pack("=i", fd))
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 from collections.abc import Sequence
@@ -13,18 +12,14 @@ from typing import Any
 import pytest
 
 from pte_trace.records import OUTCOMES
+from tests.scripts import script
 
-ROOT = Path(__file__).parents[2]
 SIZES = (4096, 16384, 65536, 524288)
 
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("results")
     monkeypatch.setattr(module, "_FILE", tmp_path / "results.md")
     monkeypatch.setattr("sys.argv", ["results.py"])
     return module
