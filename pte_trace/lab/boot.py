@@ -21,6 +21,10 @@ Launch = Callable[
 ]
 
 
+class BootError(HostError):
+    """The guest died before its command began: nothing of it has been done."""
+
+
 @dataclass(frozen=True)
 class Boot:
     """What is booted, and how."""
@@ -28,6 +32,10 @@ class Boot:
     kernel: Kernel
     guest: Guest
     kvm: bool
+
+    def __str__(self) -> str:
+        how = "with KVM" if self.kvm else "under emulation"
+        return f"{self.kernel.name} {self.kernel.release} {how}"
 
 
 def _virtme_run(
@@ -52,7 +60,8 @@ def run(
 ) -> int:
     """The exit status of argv in the guest; `started` is called when it gets there.
 
-    HostError where a tool is missing, the guest does not end in time or dies.
+    HostError where a tool is missing, the guest does not end in time or dies; BootError
+    where that was before argv.
     """
     with tempfile.TemporaryDirectory(prefix="pte-trace-lab-") as name:
         shared, cwd = Path(name), Path.cwd()
@@ -86,7 +95,12 @@ def _hung(boot: Boot, shared: Path) -> HostError:
 def _died(boot: Boot, shared: Path) -> HostError:
     end = script.console_end(shared)
     console = f" The end of its console:\n{end}" if end else ""
-    return HostError(
-        f"The guest {boot.kernel.name} died before its command had ended.{console}",
+    kind, when = (
+        (HostError, "before its command had ended")
+        if script.started(shared)
+        else (BootError, "while it booted")
+    )
+    return kind(
+        f"The guest {boot.kernel.name} died {when}.{console}",
         "See all of its console with --verbose.",
     )

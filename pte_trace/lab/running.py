@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pte_trace.errors import HostError
 from pte_trace.lab import boot, cache, kvm, tools
-from pte_trace.lab.boot import Boot
+from pte_trace.lab.boot import Boot, BootError
 from pte_trace.lab.build import Builder
 from pte_trace.lab.fetch import Fetcher
 from pte_trace.lab.guest import Guest
@@ -62,14 +62,22 @@ def stream(
 ) -> int:
     """Run argv in *kernel*, hand on its output as it comes, return its status.
 
-    HostError where the guest cannot be booted, does not end in time or dies.
+    An emulated kernel dies now and then while it boots: it is booted once more. HostError
+    where the guest cannot be booted, does not end in time or dies.
     """
-    accelerated = not guest.icount and _kvm_usable(cache.directory(), kernel, progress)
-    with ExitStack() as waiting:
-        how = "with KVM" if accelerated else "under emulation"
-        if not guest.verbose:
-            waiting.enter_context(progress.spinner(f"Booting {kernel.name} {kernel.release} {how}"))
-        return boot.run(Boot(kernel, guest, accelerated), argv, stdout, stderr, waiting.close)
+    booted = Boot(kernel, guest, not guest.icount and _kvm_usable(kernel, progress))
+
+    def attempt() -> int:
+        with ExitStack() as waiting:
+            if not guest.verbose:
+                waiting.enter_context(progress.spinner(f"Booting {booted}"))
+            return boot.run(booted, argv, stdout, stderr, waiting.close)
+
+    try:
+        return attempt()
+    except BootError as error:
+        progress.say(f"{error.what}\nIt is booted once more.")
+        return attempt()
 
 
 def _bring(directory: Path, name: str, progress: Progress) -> Kernel:
@@ -80,7 +88,7 @@ def _bring(directory: Path, name: str, progress: Progress) -> Kernel:
     return Fetcher(directory, progress).ensure(name)
 
 
-def _kvm_usable(directory: Path, kernel: Kernel, progress: Progress) -> bool:
+def _kvm_usable(kernel: Kernel, progress: Progress) -> bool:
     def trial() -> bool:
         guest = Guest(cpus=1, memory="1G", timeout=kvm.TRIAL_TIMEOUT)
         with progress.step("Trying KVM, once"):
@@ -89,7 +97,7 @@ def _kvm_usable(directory: Path, kernel: Kernel, progress: Progress) -> bool:
             except HostError:
                 return False
 
-    return kvm.usable(directory, trial)
+    return kvm.usable(cache.directory(), trial)
 
 
 def _ignore(data: bytes) -> None:

@@ -7,6 +7,7 @@ is no status the guest died first.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from pathlib import Path
 
 CONSOLE = "console"
 SHIMS = "shims"
+
+# How what a kernel prints of its own fault begins: an oops, then the panic that it may lead to.
+_FAULT = re.compile(r"\bBUG: |\bOops: |general protection fault|double fault|Kernel panic")
 
 _COMMAND, _STARTED, _STATUS = "command", "started", "status"
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -90,11 +94,11 @@ def status(shared: Path) -> int | None:
         return None
 
 
-def console_end(shared: Path, lines: int = 12) -> str:
-    """What the guest's kernel wrote last: the head of a panic, else the last lines."""
+def console_end(shared: Path, lines: int = 24) -> str:
+    """What the guest's kernel wrote last: what it says of a fault of its own, else the end."""
     try:
         written = (shared / CONSOLE).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return ""
-    panic = next((at for at, line in enumerate(written) if "Kernel panic" in line), -lines)
-    return "\n".join(line.rstrip() for line in written[panic:][:lines])
+    fault = next((at for at, line in enumerate(written) if _FAULT.search(line)), -lines)
+    return "\n".join(line.rstrip() for line in written[fault:][:lines])

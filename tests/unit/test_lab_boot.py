@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from pte_trace.errors import HostError
-from pte_trace.lab import boot, kvm, script, tools
-from pte_trace.lab.boot import Boot
+from pte_trace.lab import boot, kvm, running, script, tools
+from pte_trace.lab.boot import Boot, BootError
 from pte_trace.lab.guest import Guest
 from pte_trace.lab.kernels import Kernel
+from pte_trace.lab.progress import silent
 from pte_trace.lab.supervise import Sink, supervise
 
 BOOT = Boot(Kernel("sid", "7-amd64", Path("/c/vmlinuz"), Path("/c")), Guest(timeout=30), kvm=False)
@@ -73,12 +74,18 @@ def test_the_commands_status_and_output_come_back() -> None:
     assert not guests.shared.exists()
 
 
-def test_a_guest_that_dies_shows_its_console() -> None:
+@pytest.mark.parametrize(
+    ("begun", "when"), [(False, "while it booted"), (True, "before its command had ended")]
+)
+def test_a_guest_that_dies_shows_its_console(begun: bool, when: str) -> None:
     def panics(shared: Path) -> None:
+        if begun:
+            (shared / "started").touch()
         (shared / script.CONSOLE).write_text("[ 1.0] Kernel panic - not syncing: why\n")
 
-    with pytest.raises(HostError, match="died before its command had ended") as caught:
+    with pytest.raises(HostError, match=f"sid died {when}") as caught:
         boot.run(BOOT, ["true"], discard, discard, launch=Guests(panics))
+    assert isinstance(caught.value, BootError) is not begun
     assert caught.value.what.endswith("Kernel panic - not syncing: why")
     assert caught.value.exit_status == 3
 
@@ -95,6 +102,40 @@ def test_a_guest_that_hangs_says_where(begun: bool, what: str) -> None:
     with pytest.raises(HostError, match=f"stopped after 30 s; .*{what}") as caught:
         boot.run(BOOT, ["true"], discard, discard, launch=Guests(hangs))
     assert "--timeout" in caught.value.mend
+
+
+class Deaths:
+    """boot.run, of a guest that dies so often before its command has begun, or after."""
+
+    def __init__(self, number: int, kind: type[HostError]) -> None:
+        self.number, self.kind = number, kind
+
+    def __call__(self, *_: object) -> int:
+        self.number -= 1
+        if self.number >= 0:
+            raise self.kind("The guest sid died.", "")
+        return 7
+
+
+def booted(deaths: Deaths, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(boot, "run", deaths)
+    guest = Guest(icount=True)
+    return running.stream(BOOT.kernel, ["true"], guest, discard, discard, silent())
+
+
+def test_a_guest_that_dies_while_it_boots_is_booted_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert booted(Deaths(1, BootError), monkeypatch) == 7
+
+
+@pytest.mark.parametrize("deaths", [Deaths(2, BootError), Deaths(1, HostError)])
+def test_no_more_often_and_not_when_its_command_has_begun(
+    deaths: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(deaths.kind):
+        booted(deaths, monkeypatch)
+    assert deaths.number == 0
 
 
 def shell(text: str, timeout: float = 20) -> tuple[bytes, bytes]:

@@ -167,7 +167,7 @@ def test_udev_is_asked_for_nothing_but_to_settle(tmp_path: Path) -> None:
     assert asked("settle", "--timeout=300") == b"settle --timeout=300\n"
 
 
-def test_the_console_begins_with_the_panic(tmp_path: Path) -> None:
+def test_the_console_begins_with_the_fault(tmp_path: Path) -> None:
     assert script.console_end(tmp_path) == ""
     lines = [f"[ 1.{at}] line {at}\r" for at in range(40)]
     (tmp_path / script.CONSOLE).write_text("\n".join(lines))
@@ -175,3 +175,6 @@ def test_the_console_begins_with_the_panic(tmp_path: Path) -> None:
     lines[20] = "[ 1.20] Kernel panic - not syncing: why"
     (tmp_path / script.CONSOLE).write_text("\n".join(lines))
     assert script.console_end(tmp_path, 2).startswith("[ 1.20] Kernel panic - not syncing: why\n")
+    lines[15] = "[ 1.15] BUG: kernel NULL pointer dereference, address: 0000000000000000"
+    (tmp_path / script.CONSOLE).write_text("\n".join(lines))
+    assert script.console_end(tmp_path, 6).splitlines()[::5] == [lines[15], lines[20]]
