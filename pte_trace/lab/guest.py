@@ -21,7 +21,8 @@ class Guest:
 
     `cpus` None stands for two, or one with `icount`, which can run no more. `timeout` is in
     seconds from power-on. `rwdirs` are this machine's directories that the guest may change.
-    `forwards` lead from ports of this machine's loopback address to ports of the guest.
+    `forwards` lead from ports of this machine's loopback address to ports of the guest. `plugin`
+    is what QEMU's `-plugin` is given: a path and, after commas, its arguments.
     """
 
     cpus: int | None = None
@@ -32,6 +33,7 @@ class Guest:
     network: bool = False
     verbose: bool = False
     forwards: tuple[tuple[int, int], ...] = ()
+    plugin: str | None = None
 
     def __post_init__(self) -> None:
         if self.cpus is not None and self.cpus < 1:
@@ -59,6 +61,11 @@ class Guest:
     def cpu_count(self) -> int:
         """How many CPUs the guest has."""
         return 1 if self.icount else self.cpus or _CPUS
+
+    @property
+    def only_emulated(self) -> bool:
+        """Whether it asks for what QEMU can do under emulation only."""
+        return self.icount or self.plugin is not None
 
     @staticmethod
     def _check(directory: Path) -> None:

@@ -28,12 +28,13 @@ def run(
     timeout: float = 600,
     rwdirs: Sequence[Path] = (),
     network: bool = False,
+    plugin: str | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run argv in a kernel of the lab; as subprocess.run with captured output.
 
     Raises what `ready` and `stream` do.
     """
-    guest = Guest(cpus, memory, icount, timeout, tuple(rwdirs), network)
+    guest = Guest(cpus, memory, icount, timeout, tuple(rwdirs), network, plugin=plugin)
     stdout, stderr = bytearray(), bytearray()
     progress = silent()
     kernel = ready(kernel_name, progress)
@@ -65,7 +66,7 @@ def stream(
     An emulated kernel dies now and then while it boots: it is booted once more. HostError
     where the guest cannot be booted, does not end in time or dies.
     """
-    booted = Boot(kernel, guest, not guest.icount and _kvm_usable(kernel, progress))
+    booted = Boot(kernel, guest, not guest.only_emulated and _kvm_usable(kernel, progress))
 
     def attempt() -> int:
         with ExitStack() as waiting:

@@ -57,6 +57,7 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         *("-chardev", f"file,id=record,path={shared / script.CONSOLE}"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=record"),
         *(("-icount", "shift=0,sleep=off") if guest.icount else ()),
+        *(("-plugin", guest.plugin) if guest.plugin else ()),
         *(_forwarding(guest.forwards) if guest.forwards else ()),
     ]
     return found + [f"--qemu-opt={option}" for option in qemu]

@@ -84,6 +84,20 @@ def test_icount_network_and_verbose(tmp_path: Path) -> None:
     assert f"--rwdir {tmp_path}" in found
 
 
+def test_a_plugin_of_qemu_and_its_arguments() -> None:
+    found = arguments(Guest(cpus=8, plugin="/p/count.so,to=/p/counts"))
+    assert "--cpus 8" in found
+    assert "--qemu-opt=-plugin --qemu-opt=/p/count.so,to=/p/counts" in found
+
+
+@pytest.mark.parametrize(
+    ("guest", "only"),
+    [(Guest(), False), (Guest(icount=True), True), (Guest(plugin="/p/count.so"), True)],
+)
+def test_what_kvm_cannot_do(guest: Guest, only: bool) -> None:
+    assert guest.only_emulated is only
+
+
 def test_ports_are_forwarded_from_loopback_only() -> None:
     found = arguments(Guest(network=True, forwards=((9819, 9818), (9820, 80))))
     assert (
