@@ -226,10 +226,14 @@ bench-overhead: workloads peers ## What tracing adds to faults and changes, in i
 	$(quote-figures)
 
 .PHONY: bench-scale
-bench-scale: workloads ## What tracing adds to a fault with up to 100,000 mappings, and on up to 8 CPUs
+bench-scale: workloads build/bench/instructions.so ## What tracing adds to a fault with up to 100,000 mappings, and on up to 8 CPUs
 	@$(BIN)/pte-trace lab build
 	@$(BIN)/python -m tests.bench.scale unpatched
 	$(quote-figures)
+
+build/bench/%.so: tests/bench/%.c tests/workloads/markers.h | .venv/ready
+	@mkdir -p $(@D)
+	gcc -O2 -Wall -Wextra -shared -fPIC -o $@ $<
 
 # The headers are those of the kernel that is fetched: both are the newest of Debian 12.
 .PHONY: bench-start
