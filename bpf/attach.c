@@ -140,7 +140,7 @@ KFUNC_PROBE(change_protection, PARAMETERS_change_protection)
 
 KRETFUNC_PROBE(change_protection, PARAMETERS_change_protection, u64 result)
 {
-	return protection_changed(ctx, (struct vm_area_struct *)vma, start, end, cp_flags, result);
+	return protection_changed((struct vm_area_struct *)vma, start, end, cp_flags, result);
 }
 #else
 int enter_change_protection(struct pt_regs *ctx)
@@ -157,15 +157,13 @@ int enter_change_protection(struct pt_regs *ctx)
 	return 0;
 }
 
-/* What was saved stays until the last run: protection_changed() may go on in another one. */
 int leave_change_protection(struct pt_regs *ctx)
 {
 	struct saved call;
 
 	if (!saved_at_entry(HOOK_change_protection, &call))
 		return 0;
-	protection_changed(ctx,
-			   (struct vm_area_struct *)call.arguments[AT_change_protection_vma],
+	protection_changed((struct vm_area_struct *)call.arguments[AT_change_protection_vma],
 			   call.arguments[AT_change_protection_start],
 			   call.arguments[AT_change_protection_end],
 			   call.arguments[AT_change_protection_cp_flags], ctx->ax);

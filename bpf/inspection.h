@@ -42,7 +42,6 @@
 struct walk {
 	u64 next;
 	u64 end;
-	u64 changed;
 	u64 accounted;
 	u64 huge;
 	u64 tables;
@@ -57,6 +56,8 @@ struct scratch {
 	u64 ptes[2 * ENTRIES + PTES_AT_ONCE];	/* half of it is used */
 	u32 classes[CLASSES];
 	u64 count;
+	u64 pgd;
+	u64 base;	/* of the kernel's map of all memory */
 	struct walk walk;
 };
 

@@ -46,9 +46,9 @@ static struct vma_record *record_of(struct vm_area_struct *vma)
 	return record_at(vma, READ(vma, vm_flags), &subject, &last->place);
 }
 
-/* One call of change_protection(). May run several times for it (see walk.h). */
-static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, u64 end,
-			      u64 cp_flags, s64 result)
+/* One call of change_protection(). */
+static int protection_changed(struct vm_area_struct *vma, u64 start, u64 end, u64 cp_flags,
+			      s64 result)
 {
 	struct vma_record *record;
 
@@ -57,11 +57,9 @@ static int protection_changed(void *ctx, struct vm_area_struct *vma, u64 start, 
 	record = record_of(vma);
 	if (!record)
 		return 0;
-	if (!is_continued(start, end)) {
-		record->last_change_ns = bpf_ktime_get_ns();
-		count_change(record, cp_flags, result);
-	}
-	inspect_range(ctx, record, vma, start, end, cp_flags, result);
+	record->last_change_ns = bpf_ktime_get_ns();
+	count_change(record, cp_flags, result);
+	inspect_range(record, vma, start, end, cp_flags, result);
 	return 0;
 }
 

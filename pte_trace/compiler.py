@@ -7,9 +7,10 @@ an environment that names other files does not reach it. It imports nothing else
 nothing else of pte-trace imports BCC.
 
 The image: ``{"tables": [{"name", "type", "key_size", "value_size", "entries", "flags"}],
-"programs": [{"name", "code"}]}``, *code* in base64. Where an instruction loads the address of a
-table, its immediate value is the table's position in the list. What clang has to say is on standard
-error; exit status 1 where it does not compile.
+"programs": [{"name", "code", "functions"}]}``, *code* in base64. Where an instruction loads the
+address of a table, its immediate value is the table's position in the list. *functions* are the
+instructions at which one begins: the program itself, and the function it calls. What clang has to
+say is on standard error; exit status 1 where it does not compile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import signal
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _FLAGS = (b"-Wno-duplicate-decl-specifier", b"-Wno-macro-redefined")
@@ -28,6 +29,11 @@ _PR_SET_PDEATHSIG = 1
 _INSTRUCTION = struct.Struct("=BBhi")
 _LOAD_64_BITS = 0x18
 _PSEUDO_MAP_FD = 1
+_CALL = 0x85
+_PSEUDO_CALL = 1
+# How the function is named that is no program, and the helper that programs call in its place.
+_FUNCTION = b"function__"
+LINKED_FUNCTION = 0x7FFFFFFF
 # How BCC's C functions are called that its Python does not call itself.
 _BY_NUMBER = {
     "bpf_num_tables": ctypes.c_size_t,
@@ -63,6 +69,8 @@ def _image(lib: Any, module: int) -> dict[str, list[dict[str, Any]]]:
     tables = range(lib.bpf_num_tables(module))
     positions = {lib.bpf_table_fd_id(module, table): table for table in tables}
     names = [lib.bpf_function_name(module, each) for each in range(lib.bpf_num_functions(module))]
+    codes = {name: with_tables(_code(lib, module, name), positions) for name in names}
+    function = next((codes[name] for name in names if name.startswith(_FUNCTION)), b"")
     return {
         "tables": [
             {
@@ -76,12 +84,19 @@ def _image(lib: Any, module: int) -> dict[str, list[dict[str, Any]]]:
             for table in tables
         ],
         "programs": [
-            {
-                "name": name.decode(),
-                "code": base64.b64encode(with_tables(_code(lib, module, name), positions)).decode(),
-            }
+            _program(name, codes[name], function)
             for name in names
+            if not name.startswith(_FUNCTION)
         ],
+    }
+
+
+def _program(name: bytes, code: bytes, function: bytes) -> dict[str, Any]:
+    linked, functions = with_function(code, function)
+    return {
+        "name": name.decode(),
+        "code": base64.b64encode(linked).decode(),
+        "functions": functions,
     }
 
 
@@ -93,15 +108,37 @@ def _code(lib: Any, module: int, name: bytes) -> bytes:
 def with_tables(code: bytes, tables: Mapping[int, int]) -> bytes:
     """*code* with other numbers for the tables whose addresses it loads."""
     changed = bytearray(code)
+    for offset, (operation, registers, distance, value) in _instructions(code):
+        if operation == _LOAD_64_BITS and registers >> 4 == _PSEUDO_MAP_FD:
+            _INSTRUCTION.pack_into(changed, offset, operation, registers, distance, tables[value])
+    return bytes(changed)
+
+
+def with_function(code: bytes, function: bytes) -> tuple[bytes, list[int]]:
+    """*code* with the *function* it calls behind it, and where functions begin there.
+
+    A call says how far from the next instruction that is (BPF_PSEUDO_CALL in uapi/linux/bpf.h).
+    """
+    changed, end = bytearray(code), len(code) // _INSTRUCTION.size
+    calls = [
+        offset
+        for offset, (operation, _, _, value) in _instructions(code)
+        if operation == _CALL and value == LINKED_FUNCTION
+    ]
+    for offset in calls:
+        distance = end - offset // _INSTRUCTION.size - 1
+        _INSTRUCTION.pack_into(changed, offset, _CALL, _PSEUDO_CALL << 4, 0, distance)
+    return (bytes(changed) + function, [0, end]) if calls else (code, [0])
+
+
+def _instructions(code: bytes) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """Each instruction's offset, operation, registers, distance and value."""
     offsets = iter(range(0, len(code), _INSTRUCTION.size))
     for offset in offsets:
         operation, registers, distance, value = _INSTRUCTION.unpack_from(code, offset)
+        yield offset, (operation, registers, distance, value)
         if operation == _LOAD_64_BITS:
-            if registers >> 4 == _PSEUDO_MAP_FD:
-                value = tables[value]
-                _INSTRUCTION.pack_into(changed, offset, operation, registers, distance, value)
             next(offsets)  # the upper half, which is no instruction
-    return bytes(changed)
 
 
 if __name__ == "__main__":

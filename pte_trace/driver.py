@@ -20,7 +20,7 @@ from pte_trace.compiler import with_tables
 from pte_trace.effort import Effort
 from pte_trace.errors import HostError
 from pte_trace.filters import Filters
-from pte_trace.image import AT_RETURN, Image, Program
+from pte_trace.image import Image, Program
 from pte_trace.plan import Plan, any_kprobe
 from pte_trace.program import Capacity, text
 from pte_trace.records import LAYOUT
@@ -183,7 +183,6 @@ class Driver:
                 # Returns first: no call is saved whose return is not told.
                 for each in sorted(made.programs, key=lambda each: not each.at_return):
                     self._attach(each, btf)
-            self._let_the_walker_go_on()
             self._show_the_direct_map()
             if filters.cgroup is not None:
                 self._show_the_cgroup(filters.cgroup)
@@ -230,6 +229,7 @@ class Driver:
                 code,
                 attach_type=_TRACING.get(program.kind, 0),
                 function_id=function_id or 0,
+                functions=program.functions,
                 name=program.function,
                 log=log,
             )
@@ -244,16 +244,6 @@ class Driver:
             if os.environ.get("PTE_TRACE_DEBUG"):
                 print(said, file=sys.stderr)
             raise image.failure(said or str(error)) from error
-
-    def _let_the_walker_go_on(self) -> None:
-        """The program that walks a page table calls itself through a table (see bpf/walk.h)."""
-        if "walker" in self._tables:
-            walker = next(
-                attached
-                for (kind, function), attached in self._attached.items()
-                if kind in AT_RETURN and function == "change_protection"
-            )
-            self._update("walker", _FIRST, struct.pack("=i", walker.program))
 
     def _show_the_cgroup(self, path: Path) -> None:
         with _refused(f"the cgroup {path}"):

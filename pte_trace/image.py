@@ -46,11 +46,12 @@ class TableShape(NamedTuple):
 
 
 class Program(NamedTuple):
-    """Where a program belongs, and its instructions."""
+    """Where a program belongs, its instructions, and at which of them a function begins."""
 
     kind: str
     function: str
     code: bytes
+    functions: tuple[int, ...]
 
     @property
     def at_return(self) -> bool:
@@ -140,12 +141,13 @@ def _image(compiled: bytes) -> Image:
     found: dict[str, list[dict[str, Any]]] = json.loads(compiled)
     return Image(
         tuple(TableShape(**each) for each in found["tables"]),
-        tuple(_program(each["name"], base64.b64decode(each["code"])) for each in found["programs"]),
+        tuple(_program(**each) for each in found["programs"]),
     )
 
 
-def _program(name: str, code: bytes) -> Program:
+def _program(name: str, code: str, functions: list[int]) -> Program:
     for kind, prefix in _KINDS.items():
         if matched := re.match(prefix, name):
-            return Program(kind, name[matched.end() :], code)
+            function = name[matched.end() :]
+            return Program(kind, function, base64.b64decode(code), tuple(functions))
     raise ValueError(f"a program of no kind: {name}")

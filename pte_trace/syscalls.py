@@ -26,6 +26,7 @@ _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 1, 2, 3
 _PROG_LOAD = 5
 _OBJ_GET_INFO_BY_FD = 15
 _RAW_TRACEPOINT_OPEN = 17
+_BTF_LOAD = 18
 _MAP_LOOKUP_BATCH, _MAP_LOOKUP_AND_DELETE_BATCH = 24, 25
 
 MAP_TYPE_ARRAY = 2
@@ -36,6 +37,17 @@ TRACE_FENTRY, TRACE_FEXIT = 24, 25
 
 _NAME_SIZE = 16
 _LOAD_SIZE = 128
+# See Documentation/bpf/btf.rst in the kernel's source: an INT of 32 bits, a FUNC_PROTO that returns
+# it, a global FUNC that is one. A type is its name's place, its kind (and linkage), and its size or
+# what it refers to.
+_FUNCTION_TYPE = 3
+_BTF_NAMES = b"\0int\0function\0"
+_BTF_TYPES = struct.pack(
+    "=10I", *(1, 1 << 24, 4, 1 << 24 | 32), *(0, 13 << 24, 1), *(5, 12 << 24 | 1, 2)
+)
+_BTF_HEADER = struct.pack(
+    "=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(_BTF_TYPES), len(_BTF_TYPES), len(_BTF_NAMES)
+)
 _LOG_SIZE = 1 << 24
 # struct bpf_prog_info; its end is newer than Linux 5.10.
 _PROG_INFO_SIZE = 224
@@ -161,10 +173,14 @@ def load(
     *,
     attach_type: int = 0,
     function_id: int = 0,
+    functions: tuple[int, ...] = (0,),
     name: str = "",
     log: Buffer | None = None,
 ) -> int:
-    """Load a program, for *function_id* of the kernel's BTF. The verifier says why not in *log*."""
+    """Load a program, for *function_id* of the kernel's BTF. The verifier says why not in *log*.
+
+    *functions* are the positions of the instructions at which one begins.
+    """
     instructions, license_text = _buffer(code), _buffer(b"GPL\0")
     attributes = bytearray(_LOAD_SIZE)
     struct.pack_into("=II", attributes, 0, program_type, len(code) // 8)
@@ -175,7 +191,24 @@ def load(
     struct.pack_into(f"={_NAME_SIZE}s", attributes, 48, _name(name))
     struct.pack_into("=I", attributes, 68, attach_type)
     struct.pack_into("=I", attributes, 108, function_id)
-    return _bpf(_PROG_LOAD, attributes)
+    if len(functions) == 1:
+        return _bpf(_PROG_LOAD, attributes)
+    kinds = _buffer(b"".join(struct.pack("=II", each, _FUNCTION_TYPE) for each in functions))
+    types = _types_of_functions()
+    try:
+        struct.pack_into("=II", attributes, 72, types, len(kinds) // len(functions))
+        struct.pack_into("=QI", attributes, 80, ctypes.addressof(kinds), len(functions))
+        return _bpf(_PROG_LOAD, attributes)
+    finally:
+        os.close(types)
+
+
+def _types_of_functions() -> int:
+    """A program that has functions has to say of which types they are: all are `int function()`."""
+    types = _buffer(_BTF_HEADER + _BTF_TYPES + _BTF_NAMES)
+    attributes = bytearray(_LOAD_SIZE)
+    struct.pack_into("=QQI", attributes, 0, ctypes.addressof(types), 0, len(types))
+    return _bpf(_BTF_LOAD, attributes)
 
 
 def new_log() -> Buffer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -16,6 +17,20 @@ from tests.kernel.conftest import MOST_TABLES, WORKLOADS, Run
 BEYOND_THE_LIMIT = 60013
 PAGES = 23
 TABLE = 512
+# One page in each of so many page tables is written, and all are toggled at once.
+MANY_TABLES = 1500
+SPARSE = """
+import ctypes, mmap, sys
+tables, span = int(sys.argv[1]), 1 << 21
+memory = mmap.mmap(-1, (tables + 1) * span, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_NOHUGEPAGE)
+place = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+length = ctypes.c_size_t(tables * span)
+for table in range(tables):
+    memory[table * span] = 1
+for protection in (mmap.PROT_READ, mmap.PROT_READ | mmap.PROT_WRITE):
+    assert not ctypes.CDLL(None).mprotect(place, length, protection)
+"""
 
 
 def test_what_is_beyond_the_limit_is_counted_apart(run: Run, optimized: bool) -> None:
@@ -33,6 +48,21 @@ def test_what_is_beyond_the_limit_is_counted_apart(run: Run, optimized: bool) ->
     }
     timed = {outcome: cost["count"] for outcome, cost in row["fault_ns"].items()}
     assert timed == row["write_faults"]
+
+
+@pytest.mark.once
+def test_as_many_page_tables_are_looked_at_as_there_are(optimized: bool) -> None:
+    with Session(Filters(children=True)) as session:
+        session.start()
+        with session.following():
+            process = subprocess.Popen([sys.executable, "-c", SPARSE, str(MANY_TABLES)])
+        assert process.wait(timeout=120) == 0
+        found = document(session.read())
+
+    row = max(found["vmas"], key=lambda row: int(row["ptes_changed"]))
+    assert row["ptes_changed"] == 2 * MANY_TABLES
+    assert row["ptes_made_writable"] == (MANY_TABLES if optimized else 0)
+    assert found["health"]["ptes_not_inspected"]["limit"] == 0
 
 
 @pytest.mark.once

@@ -14,20 +14,21 @@ from typing import Any
 import pytest
 
 from pte_trace import image
-from pte_trace.compiler import with_tables
+from pte_trace.compiler import LINKED_FUNCTION, with_function, with_tables
 from pte_trace.errors import HostError
 from pte_trace.program import kernel_tree, source_directory
 
 LOAD_TABLE = struct.pack("=BBhiQ", 0x18, 0x11, 0, 7, 0)
 # The same bytes as LOAD_TABLE's first, in the upper half of a number.
 LOAD_NUMBER = struct.pack("=BBhi", 0x18, 0x02, 0, 7) + LOAD_TABLE[:8]
+CALL_FUNCTION = struct.pack("=BBhi", 0x85, 0, 0, LINKED_FUNCTION)
 EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 TABLE = {"name": "t", "type": 1, "key_size": 4, "value_size": 8, "entries": 9, "flags": 0}
 
 
 def compiled(*names: str) -> bytes:
     code = base64.b64encode(EXIT).decode()
-    programs = [{"name": name, "code": code} for name in names]
+    programs = [{"name": name, "code": code, "functions": [0]} for name in names]
     return json.dumps({"tables": [TABLE], "programs": programs}).encode()
 
 
@@ -55,7 +56,7 @@ def test_a_text_is_compiled_once(asked: list[bytes]) -> None:
     first = image.of(b"text", "0.26.0")
     assert image.of(b"text", "0.26.0") == first
     assert asked == [b"text"]
-    assert first.programs == (image.Program("fentry", "f", EXIT),)
+    assert first.programs == (image.Program("fentry", "f", EXIT, (0,)),)
     assert first.tables == (image.TableShape("t", 1, 4, 8, 9, 0),)
 
 
@@ -150,6 +151,20 @@ def test_names_tell_where_a_program_belongs(
 def test_only_addresses_of_tables_are_changed() -> None:
     moved = with_tables(LOAD_NUMBER + LOAD_TABLE + EXIT, {7: 3})
     assert moved == LOAD_NUMBER + LOAD_TABLE.replace(b"\x07", b"\x03") + EXIT
+
+
+def test_what_a_program_calls_is_behind_it() -> None:
+    code = LOAD_NUMBER + CALL_FUNCTION + EXIT + CALL_FUNCTION + EXIT
+    linked, functions = with_function(code, LOAD_TABLE + EXIT)
+    calls = [struct.pack("=BBhi", 0x85, 0x10, 0, distance) for distance in (3, 1)]
+    assert linked == LOAD_NUMBER + calls[0] + EXIT + calls[1] + EXIT + LOAD_TABLE + EXIT
+    assert functions == [0, 6]
+
+
+def test_a_program_that_calls_nothing_is_as_it_was() -> None:
+    # What looks like a call is the upper half of a number.
+    number = struct.pack("=BBhi", 0x18, 0x02, 0, 7) + CALL_FUNCTION
+    assert with_function(number + EXIT, EXIT) == (number + EXIT, [0])
 
 
 def test_what_does_not_compile_is_told_with_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
