@@ -1,14 +1,16 @@
 """--web-config: TLS, client certificates and passwords, in the exporter-toolkit's format.
 
-https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What
-Python's ssl module cannot do is refused, not ignored.
+https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What is not
+supported is refused, not ignored; deploy/README.md has the reasons.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,22 @@ _CLIENT_AUTH = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
+# Go's names of the suites it calls secure (crypto/tls, CipherSuites()), and OpenSSL's.
+CIPHERS = {
+    f"TLS_ECDHE_{key}_WITH_{go}": f"ECDHE-{key}-{openssl}"
+    for key in ("ECDSA", "RSA")
+    for go, openssl in (
+        ("AES_128_CBC_SHA", "AES128-SHA"),
+        ("AES_256_CBC_SHA", "AES256-SHA"),
+        ("AES_128_GCM_SHA256", "AES128-GCM-SHA256"),
+        ("AES_256_GCM_SHA384", "AES256-GCM-SHA384"),
+        ("CHACHA20_POLY1305_SHA256", "CHACHA20-POLY1305"),
+    )
+}
+# Those of TLS 1.3 are always offered: neither Go nor Python's ssl lets one choose.
+_CIPHERS_OF_TLS13 = {
+    *("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"),
+}
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _HEADERS = {
     "Content-Security-Policy",
@@ -36,8 +54,8 @@ _HEADERS = {
     "X-XSS-Protection",
 }
 _TLS_KEYS = (
-    *("cert_file", "key_file", "client_auth_type", "client_ca_file"),
-    *("min_version", "max_version", "prefer_server_cipher_suites"),
+    *("cert", "cert_file", "key", "key_file", "client_auth_type", "client_ca", "client_ca_file"),
+    *("min_version", "max_version", "cipher_suites", "prefer_server_cipher_suites"),
 )
 # The others are raised for what a tag or a pattern makes a number or a date, and is none.
 _NOT_YAML = (
@@ -100,49 +118,74 @@ class _Reading:
         settings = self._mapping("tls_server_config", given, _TLS_KEYS)
         if not settings:
             return None
-        for name in ("cert_file", "key_file"):
-            if not settings.get(name):
-                raise self._wrong(f"has a tls_server_config without {name}")
         self._switch("prefer_server_cipher_suites", settings.get("prefer_server_cipher_suites"))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = self._choice(settings, "min_version", "TLS12", _VERSIONS)
         context.maximum_version = self._choice(settings, "max_version", "TLS13", _VERSIONS)
-        self._load_pair(
-            context, self._file(settings["cert_file"]), self._file(settings["key_file"])
-        )
-        self._demand_client(context, settings)
+        self._choose_ciphers(context, settings.get("cipher_suites"))
+        with ExitStack() as opened:
+            certificate, key, authority = (
+                self._pem(settings, name, opened) for name in ("cert", "key", "client_ca")
+            )
+            if certificate is None or key is None:
+                missing = "cert_file" if certificate is None else "key_file"
+                raise self._wrong(f"has a tls_server_config without {missing}")
+            self._load_pair(context, certificate, key)
+            self._demand_client(context, settings, authority)
         return context
 
+    def _choose_ciphers(self, context: ssl.SSLContext, given: Any) -> None:
+        """Those of TLS 1.2, the preferred one first."""
+        if given is None or given == []:
+            return
+        if not isinstance(given, list):
+            raise self._wrong("has cipher_suites that are not a list")
+        for name in given:
+            if not isinstance(name, str) or name not in {*CIPHERS, *_CIPHERS_OF_TLS13}:
+                known = ", ".join(CIPHERS)
+                raise self._wrong(f"has the cipher suite {_shown(name)}; known here: {known}")
+        chosen = [CIPHERS[name] for name in given if name in CIPHERS]
+        if chosen:
+            context.set_ciphers(":".join(chosen))
+        elif context.minimum_version is not ssl.TLSVersion.TLSv1_3:
+            raise self._wrong("has cipher_suites of TLS 1.3 only, without min_version: TLS13")
+
+    def _pem(self, settings: Mapping[str, Any], name: str, opened: ExitStack) -> Path | None:
+        """Where ``NAME_file`` is, or a file in memory of what is given as ``NAME`` itself."""
+        text, file = settings.get(name), settings.get(f"{name}_file")
+        if text and file:
+            raise self._wrong(f"has both {name} and {name}_file")
+        if file:
+            return self._readable(self._file(file))
+        if not text:
+            return None
+        if not isinstance(text, str):
+            raise self._wrong(f"has a {name} that is not text")
+        return opened.enter_context(_in_memory(text))
+
     def _load_pair(self, context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-        for path in (certificate, key):
-            try:
-                path.read_bytes()
-            except OSError as error:
-                raise self._unreadable(path, error) from error
         try:
             context.load_cert_chain(certificate, key, password=self._no_password)
         except ssl.SSLError as error:
-            raise self._wrong(
-                f"names a certificate {certificate} and a key {key} that are not a pair in PEM"
-            ) from error
+            raise self._wrong("has a certificate and a key that are not a pair in PEM") from error
 
     def _no_password(self) -> str:
-        raise self._wrong("names a key that is encrypted, which nobody can enter here")
+        raise self._wrong("has a key that is encrypted, which nobody can enter here")
 
-    def _demand_client(self, context: ssl.SSLContext, settings: Mapping[str, Any]) -> None:
+    def _demand_client(
+        self, context: ssl.SSLContext, settings: Mapping[str, Any], authority: Path | None
+    ) -> None:
         mode = self._choice(settings, "client_auth_type", "NoClientCert", _CLIENT_AUTH)
-        authority = settings.get("client_ca_file")
-        if mode is not ssl.CERT_NONE and not authority:
+        if mode is not ssl.CERT_NONE and authority is None:
             raise self._wrong("asks for client certificates, but names no client_ca_file")
-        if not authority:
+        if authority is None:
             return
-        path = self._file(authority)
+        if mode is ssl.CERT_NONE:
+            raise self._wrong("names a client_ca_file, but no client_auth_type that asks for one")
         try:
-            context.load_verify_locations(path)
+            context.load_verify_locations(authority)
         except ssl.SSLError as error:
-            raise self._wrong(f"names a client_ca_file {path} without a certificate") from error
-        except OSError as error:
-            raise self._unreadable(path, error) from error
+            raise self._wrong("has a client_ca_file without a certificate in PEM") from error
         context.verify_mode = mode
 
     def _users(self, given: Any) -> dict[str, bytes]:
@@ -159,6 +202,13 @@ class _Reading:
             raise self._wrong(f"names a file {_shown(name)}, which is no path")
         path = self._path.parent / name
         self._files.append(path)
+        return path
+
+    def _readable(self, path: Path) -> Path:
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise self._unreadable(path, error) from error
         return path
 
     def _choice(self, settings: Mapping[str, Any], name: str, default: str, among: Any) -> Any:
@@ -199,6 +249,15 @@ class _Reading:
         return UsageError(
             f"{path} cannot be read: {why}.", f"It is part of the web configuration {self._path}."
         )
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[Path]:
+    """A file of *text* on no disk: Python's ssl takes a key from a file only."""
+    with open(os.memfd_create("pem"), "w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
 
 
 def _shown(value: Any) -> str:

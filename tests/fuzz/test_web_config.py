@@ -20,9 +20,13 @@ HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
 SECTIONS = ["tls_server_config", "http_server_config", "basic_auth_users"]
 KEYS = [
     *("cert_file", "key_file", "client_auth_type", "client_ca_file", "min_version", "max_version"),
+    *("cert", "key", "client_ca", "cipher_suites"),
     *("prefer_server_cipher_suites", "http2", "headers", "X-Frame-Options", "ann"),
 ]
-VALUES = ["cert.pem", "web.yml", ".", "TLS12", "RequireAndVerifyClientCert", "deny", HASH]
+VALUES = [
+    *("cert.pem", "web.yml", ".", "TLS12", "RequireAndVerifyClientCert", "deny", HASH),
+    *("TLS_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+]
 SCALARS = (
     st.none()
     | st.booleans()

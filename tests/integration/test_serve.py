@@ -485,6 +485,32 @@ def test_a_renewed_certificate_takes_effect(
     assert served.get(tls=trusting(successor))[0].status == 200
 
 
+def test_a_certificate_in_the_configuration_itself(
+    serve: Serve, tmp_path: Path, authority: trustme.CA
+) -> None:
+    """It is taken when there are no rights any more, and with the suites that were chosen."""
+    leaf = authority.issue_cert("localhost")
+    path = tmp_path / "web.yml"
+    path.write_text("")
+    served = serve("--web-config", path)
+    assert served.status() == 200
+    settings = {
+        "cert": leaf.cert_chain_pems[0].bytes().decode(),
+        "key": leaf.private_key_pem.bytes().decode(),
+        "cipher_suites": ["TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"],
+    }
+    path.write_text(json.dumps({"tls_server_config": settings}))
+    served.heard("read again")
+    tls = trusting(authority)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert served.get(tls=tls)[0].status == 200
+    connection = served.connection(tls)
+    with closing(connection):
+        connection.connect()
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        assert connection.sock.cipher() == ("ECDHE-ECDSA-AES256-SHA", "TLSv1.0", 256)
+
+
 def test_a_scrape_while_it_ends(serve: Serve) -> None:
     served = serve()
     statuses = set()

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import trustme
+import yaml
 
 from pte_trace.errors import UsageError
-from pte_trace.exporter.web_config import WebConfig, load
+from pte_trace.exporter.web_config import CIPHERS, WebConfig, load
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
+VERIFY = "client_auth_type: RequireAndVerifyClientCert"
 TLS = "tls_server_config: {cert_file: cert.pem, key_file: key.pem"
 
 
@@ -60,7 +62,6 @@ def test_files_are_relative_to_the_configuration(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("auth", "mode"),
     [
-        ("NoClientCert", ssl.CERT_NONE),
         ("VerifyClientCertIfGiven", ssl.CERT_OPTIONAL),
         ("RequireAndVerifyClientCert", ssl.CERT_REQUIRED),
     ],
@@ -69,6 +70,46 @@ def test_client_certificates(directory: Path, auth: str, mode: ssl.VerifyMode) -
     config = read(directory, f"{TLS}, client_auth_type: {auth}, client_ca_file: cert.pem}}")
     assert config.tls is not None
     assert config.tls.verify_mode is mode
+
+
+@pytest.mark.parametrize("auth", ["", ", client_auth_type: NoClientCert"])
+@pytest.mark.parametrize("authority", ["client_ca_file: cert.pem", "client_ca: X"])
+def test_an_authority_that_nobody_is_asked_for(directory: Path, auth: str, authority: str) -> None:
+    """Else everybody could connect where somebody thought of client certificates."""
+    said = wrong(directory, f"{TLS}, {authority}{auth}}}")
+    assert "a client_ca_file, but no client_auth_type that asks for one" in said
+
+
+def test_a_certificate_may_be_in_the_configuration(
+    directory: Path, pair: tuple[bytes, bytes]
+) -> None:
+    certificate, key = (each.decode() for each in pair)
+    settings = {
+        "cert": certificate,
+        "key": key,
+        "client_auth_type": "RequireAndVerifyClientCert",
+        "client_ca": certificate,
+    }
+    config = read(directory, yaml.safe_dump({"tls_server_config": settings}))
+    assert config.tls is not None
+    assert config.tls.verify_mode is ssl.CERT_REQUIRED
+    assert config.tls.cert_store_stats()["x509"] == 1
+    assert [path.name for path in config.files] == ["web.yml"]
+
+
+def test_the_suites_of_tls_1_2_are_chosen_by_gos_names(directory: Path) -> None:
+    suites = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
+    config = read(directory, f"{TLS}, cipher_suites: [TLS_AES_128_GCM_SHA256, {suites}]}}")
+    assert config.tls is not None
+    chosen = [each["name"] for each in config.tls.get_ciphers() if each["protocol"] != "TLSv1.3"]
+    assert chosen == ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"]
+
+
+def test_each_suite_is_known_to_openssl(directory: Path) -> None:
+    config = read(directory, f"{TLS}, cipher_suites: [{', '.join(CIPHERS)}]}}")
+    assert config.tls is not None
+    known = {each["name"] for each in config.tls.get_ciphers()}
+    assert set(CIPHERS.values()) <= known
 
 
 def test_users_and_headers(directory: Path) -> None:
@@ -91,9 +132,17 @@ def test_users_and_headers(directory: Path) -> None:
         ("tls_server_config: {cert_file: cert.pem}", "without key_file"),
         (TLS + ", curve_preferences: [X25519]}", "'curve_preferences', unknown here"),
         (TLS + ", client_auth_type: RequireAnyClientCert}", "client_auth_type"),
-        (TLS + ", client_auth_type: RequireAndVerifyClientCert}", "no client_ca_file"),
-        (TLS + ", client_ca_file: gone.pem}", "gone.pem cannot be read: no such file"),
-        (TLS + ", client_ca_file: key.pem}", "without a certificate"),
+        (TLS + f", {VERIFY}}}", "no client_ca_file"),
+        (TLS + f", {VERIFY}, client_ca_file: gone.pem}}", "gone.pem cannot be read: no such file"),
+        (TLS + f", {VERIFY}, client_ca_file: key.pem}}", "without a certificate"),
+        (TLS + f", {VERIFY}, client_ca: nonsense}}", "without a certificate"),
+        (TLS + ", cert: text}", "has both cert and cert_file"),
+        ("tls_server_config: {cert_file: cert.pem, key: [secret]}", "has a key that is not text"),
+        ("tls_server_config: {cert_file: cert.pem, key: secret}", "not a pair"),
+        (TLS + ", cipher_suites: TLS_AES_128_GCM_SHA256}", "are not a list"),
+        (TLS + ", cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}", "suite TLS_RSA_WITH_RC4_128_SHA;"),
+        (TLS + ", cipher_suites: [[]]}", "suite a list;"),
+        (TLS + ", cipher_suites: [TLS_AES_128_GCM_SHA256]}", "without min_version: TLS13"),
         (TLS + ", min_version: SSL30}", "min_version: SSL30; known here: TLS12, TLS13"),
         ("tls_server_config: {cert_file: no.pem, key_file: key.pem}", "no.pem cannot be read"),
         ("tls_server_config: {cert_file: cert.pem, key_file: other-key.pem}", "not a pair"),
