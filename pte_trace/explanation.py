@@ -10,11 +10,43 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pte_trace.behavior import Behavior
-from pte_trace.records import CAUSES, OMISSIONS, OUTCOMES, REASONS
+from pte_trace.records import CAUSES, OMISSIONS, OUTCOMES, REASONS, Counts
 from pte_trace.snapshot import Snapshot, VmaRow, ordered
 
 Value = int | bool | None
+NOT_INSPECTED, NOT_ASKED = "not_inspected", "not_asked"
 _ANONYMOUS = ("anon", "heap", "stack")
+# Of PTEs left read-only for these reasons a write may have to copy the page.
+_COPIED = ("shared", "clean")
+
+
+def reasons(counts: Counts) -> dict[str, int]:
+    """What a mapping's avoidable faults may come of: PTEs that changes left read-only, by reason.
+
+    PTEs whose write was a copy are none of these. NOT_INSPECTED: PTEs that nothing is known of.
+    NOT_ASKED: those that userfaultfd's lifting its protection did not ask for (before Linux 6.3).
+    """
+    if not counts.avoidable:
+        return {}
+    found = dict(zip(REASONS, counts.left_readonly, strict=True))
+    copies = counts.write_faults[OUTCOMES.index("wp_copy")]
+    for reason in _COPIED:
+        copied = min(found[reason], copies)
+        found[reason] -= copied
+        copies -= copied
+    found[NOT_INSPECTED] = sum(counts.not_inspected)
+    if not counts.inspected and not found[NOT_INSPECTED] and not _of(counts.changes, "mprotect"):
+        found[NOT_ASKED] = _of(counts.ptes_changed, "uffd_unprotect")
+    return {reason: ptes for reason, ptes in found.items() if ptes}
+
+
+def _of(by_cause: tuple[int, ...], cause: str) -> int:
+    return by_cause[CAUSES.index(cause)]
+
+
+def unexplained(counts: Counts) -> int:
+    """A mapping's avoidable faults beyond the PTEs of `reasons`."""
+    return max(0, counts.avoidable - sum(reasons(counts).values()))
 
 
 @dataclass(frozen=True)
@@ -221,12 +253,14 @@ class _Mapping:
 
     def _unexplained(self) -> Iterator[Finding]:
         """Avoidable faults beyond the PTEs that protection changes left read-only."""
-        explained = sum(self.left.values()) + sum(self.omitted.values())
         known = self.inspects and self.behavior.optimization is not False
-        by_unprotect = self._asked_for_none and self._unprotected
-        if known and not by_unprotect and self.faults["wp_reuse"] > explained:
+        if known and unexplained(self.vma.counts):
             yield self._finding(
-                "unexplained", "write_faults.wp_reuse", "ptes_left_readonly", "ptes_not_inspected"
+                "unexplained",
+                "write_faults.wp_reuse",
+                "ptes_left_readonly",
+                "write_faults.wp_copy",
+                "ptes_not_inspected",
             )
 
     def _beside_the_point(self) -> Iterator[Finding]:

@@ -182,7 +182,8 @@ _SAID: Mapping[str, _Said] = {
     "unexplained": _Said(
         lambda e: (
             "Protection changes left"
-            f" {_several(e, 'ptes_left_readonly', 'PTE')} read-only; they do not explain"
+            f" {_several(e, 'ptes_left_readonly', 'PTE')} read-only, and"
+            f" {_several(e, _COPY, 'write')} had to copy: that does not explain"
             f" {_several(e, _REUSE, 'avoidable fault')}."
         ),
         "What took the write permission: a fork whose child is gone, clear_refs, reclaim, KSM,"

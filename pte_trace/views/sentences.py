@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.text import Text
 
-from pte_trace import plan
-from pte_trace.records import OMISSIONS, REASONS, Counts
+from pte_trace import explanation, plan
+from pte_trace.records import OMISSIONS, Counts
 from pte_trace.snapshot import Kernel, Snapshot
 
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
@@ -14,6 +16,8 @@ _REASONS = {
     "soft_dirty": "soft-dirty tracking",
     "uffd_wp": "userfaultfd write protection",
     "shared": "pages not exclusive or not anonymous",
+    explanation.NOT_INSPECTED: "PTEs that were not inspected",
+    explanation.NOT_ASKED: "userfaultfd's write protection lifted without asking for writable PTEs",
 }
 
 
@@ -90,17 +94,30 @@ def _remaining(snapshot: Snapshot) -> str:
     said = f"{several(avoidable, 'avoidable fault')} remained"
     if snapshot.kernel.optimization is False:
         return f"{said}: this kernel lacks the optimization."
-    why = _why(snapshot)
-    return f"{said}: {why}." if why else f"{said}."
+    return f"{said}{_why(snapshot)}."
 
 
 def _why(snapshot: Snapshot) -> str:
-    """The reasons for which PTEs were left read-only, each with its PTEs unless it is all."""
-    numbers = zip(snapshot.totals.left_readonly, REASONS, strict=True)
-    left = sorted(((number, _REASONS[name]) for number, name in numbers if number), reverse=True)
-    if len(left) == 1 and left[0][0] >= snapshot.totals.avoidable:
-        return left[0][1]
-    return ", ".join(f"{reason} ({several(number, 'PTE')})" for number, reason in left)
+    """The reasons found in the mappings that took the faults, and how many have none.
+
+    Each reason with its PTEs, unless it is that of all. Nothing where there are no mappings.
+    """
+    if not snapshot.vmas or not snapshot.effort.inspects:
+        return ""
+    found: Counter[str] = Counter()
+    for vma in snapshot.vmas:
+        found.update(explanation.reasons(vma.counts))
+    unexplained = sum(explanation.unexplained(vma.counts) for vma in snapshot.vmas)
+    if not found:
+        which = "it" if unexplained == 1 else "them"
+        return f"; no protection change seen explains {which} (a fork whose child is gone may)"
+    if len(found) == 1 and not unexplained:
+        return f": {_REASONS[next(iter(found))]}"
+    why = ", ".join(
+        f"{_REASONS[reason]} ({several(ptes, 'PTE')})" for reason, ptes in found.most_common()
+    )
+    others = f"; no protection change seen explains {unexplained:,} of them" if unexplained else ""
+    return f": {why}{others}"
 
 
 def _omitted(counts: Counts) -> dict[str, int]:

@@ -184,6 +184,13 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
         {},
         ("saved", "not_written_before", "unexplained"),
     ),
+    (
+        "avoidable faults beside copies",
+        toggled({"wp_reuse": 9, "wp_copy": 10, "other": 10}, readonly={"shared": 10}),
+        TODAY,
+        {},
+        ("not_exclusive", "unexplained", "first_touch"),
+    ),
     ("avoidable faults, no change", counts(faults={"wp_reuse": 1}), TODAY, {}, ("no_change",)),
     ("copies, no change", counts(faults={"wp_copy": 1}), TODAY, {}, ("no_change",)),
     ("NUMA", counts({"numa_hint": 1}, {"numa_hint": 9}), TODAY, {}, ("numa_hint",)),
@@ -241,6 +248,7 @@ def test_evidence_is_what_was_counted() -> None:
     assert evidence("unexplained", beyond) == {
         "write_faults.wp_reuse": 4,
         "ptes_left_readonly": 1,
+        "write_faults.wp_copy": 0,
         "ptes_not_inspected": 0,
     }
     assert evidence("no_change", counts(faults={"wp_reuse": 4, "wp_copy": 2})) == {

@@ -120,6 +120,9 @@ def test_what_is_not_there_is_not_praised() -> None:
     )
 
 
+NOT_SAID = "; no protection change seen explains them (a fork whose child is gone may)."
+
+
 @pytest.mark.parametrize(
     ("readonly", "why"),
     [
@@ -127,18 +130,85 @@ def test_what_is_not_there_is_not_praised() -> None:
         ({"soft_dirty": 12}, ": soft-dirty tracking."),
         ({"uffd_wp": 9}, ": userfaultfd write protection."),
         ({"shared": 9}, ": pages not exclusive or not anonymous."),
-        ({"soft_dirty": 8}, ": soft-dirty tracking (8 PTEs)."),
+        (
+            {"soft_dirty": 8},
+            ": soft-dirty tracking (8 PTEs); no protection change seen explains 1 of them.",
+        ),
         (
             {"clean": 1, "soft_dirty": 1200, "shared": 30},
             ": soft-dirty tracking (1,200 PTEs), pages not exclusive or not anonymous (30 PTEs),"
             " clean pages (1 PTE).",
         ),
-        ({}, "."),
+        ({}, NOT_SAID),
     ],
 )
 def test_a_reason_alone_stands_for_all_only_if_it_can(readonly: dict[str, int], why: str) -> None:
-    some = counts(readonly=readonly, faults={"wp_reuse": 9, "wp_copy": 500})
+    some = counts(readonly=readonly, faults={"wp_reuse": 9})
     assert summary(some).endswith(f" 9 avoidable faults remained{why}")
+
+
+@pytest.mark.parametrize(
+    ("copies", "why"),
+    [
+        (499, NOT_SAID),
+        (
+            495,
+            ": pages not exclusive or not anonymous (4 PTEs); no protection change seen explains",
+        ),
+        (490, ": pages not exclusive or not anonymous."),
+    ],
+)
+def test_a_page_that_was_copied_is_no_reason(copies: int, why: str) -> None:
+    some = counts(readonly={"shared": 499}, faults={"wp_reuse": 9, "wp_copy": copies})
+    assert f" 9 avoidable faults remained{why}" in summary(some)
+
+
+def test_what_another_mapping_was_left_with_is_no_reason() -> None:
+    """As in the demo: pages shared with a child, pages only read, a fork whose child is gone."""
+    made = snapshot(
+        record(start=0x10000, end=0x20000, counts=counts(faults={"wp_reuse": 12})),
+        record(start=0x30000, end=0x40000, counts=counts(readonly={"shared": 499, "clean": 251})),
+    )
+    assert sentences.summary(made).plain.endswith(f" 12 avoidable faults remained{NOT_SAID}")
+
+
+def test_reasons_of_several_mappings_add_up() -> None:
+    one = counts(readonly={"soft_dirty": 5}, faults={"wp_reuse": 5})
+    other = counts(readonly={"soft_dirty": 90}, faults={"wp_reuse": 7})
+    far = {"start": 0x30000, "end": 0x40000}
+    made = snapshot(record(counts=one), record(counts=other, **far))
+    assert sentences.summary(made).plain.endswith(
+        " 12 avoidable faults remained: soft-dirty tracking."
+    )
+    made = snapshot(record(counts=one), record(counts=counts(faults={"wp_reuse": 7}), **far))
+    assert sentences.summary(made).plain.endswith(
+        ": soft-dirty tracking (5 PTEs); no protection change seen explains 7 of them."
+    )
+
+
+def test_one_fault_without_a_reason_is_it() -> None:
+    assert " 1 avoidable fault remained; no protection change seen explains it (" in summary(
+        counts(faults={"wp_reuse": 1})
+    )
+
+
+def test_what_was_not_inspected_may_be_why() -> None:
+    some = counts(faults={"wp_reuse": 9}, omitted={"limit": 9})
+    assert summary(some).endswith(" 9 avoidable faults remained: PTEs that were not inspected.")
+
+
+def test_userfaultfd_that_asks_for_nothing_is_why() -> None:
+    some = counts({"uffd_unprotect": 1}, {"uffd_unprotect": 9}, {"wp_reuse": 9})
+    assert summary(some).endswith(
+        " 9 avoidable faults remained: userfaultfd's write protection lifted without asking for"
+        " writable PTEs."
+    )
+
+
+def test_where_only_totals_are_known_no_reason_is_said() -> None:
+    some = counts(readonly={"soft_dirty": 9}, faults={"wp_reuse": 9})
+    made = snapshot(record(counts=some), vmas=())
+    assert sentences.summary(made).plain.endswith(" 9 avoidable faults remained.")
 
 
 @pytest.mark.parametrize(
