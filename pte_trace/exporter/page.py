@@ -40,7 +40,7 @@ def render(state: State, version: str) -> str:
         heading=sentences.heading(snapshot).plain,
         numbers=list(_numbers(state)),
         summary=sentences.summary(snapshot).plain,
-        notes=[note.plain for note in sentences.notes(snapshot)],
+        notes=[*_failures(state), *(note.plain for note in sentences.notes(snapshot))],
         outcomes=[
             {"name": name, "faults": f"{faults:,}", "said": _OUTCOMES[name]}
             for name, faults in zip(OUTCOMES, snapshot.totals.write_faults, strict=True)
@@ -61,6 +61,11 @@ def _template() -> Template:
         undefined=StrictUndefined,
     )
     return environment.get_template("page.html.j2")
+
+
+def _failures(state: State) -> Iterator[str]:
+    if state.errors:
+        yield f"{sentences.several(state.errors, 'reading')} of the tables failed; the log says why."
 
 
 def _weight(entry: tuple[Group, Counts]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
@@ -28,8 +29,8 @@ class Source(Protocol):
 class Reader:
     """Adds up readings, from entering to leaving: every INTERVAL_S, and when a scrape asks.
 
-    Many scrapes at once are one reading. A reading that fails is counted and said; the state
-    stays what it was, until one succeeds.
+    Many scrapes at once are one reading. A reading that fails, for whatever reason, is counted
+    and said; the state stays what it was, until one succeeds.
     """
 
     def __init__(
@@ -87,12 +88,14 @@ class Reader:
         self._read_at = self._now()
         try:
             self._state = self._read()
-        except PteTraceError as error:
+        except Exception as error:
             self._errors += 1
             self._state = replace(self._state, errors=self._errors)
-            if self._failed != error.what:
-                self._say(error.what)
-            self._failed = error.what
+            before, self._failed = self._failed, _sentence(error)
+            # Who reads what we say may be gone; we go on.
+            if before != self._failed:
+                with suppress(OSError):
+                    self._say(self._failed)
         else:
             self._failed = None
 
@@ -121,3 +124,9 @@ class Reader:
             errors=self._errors,
             reading_s=self._reading_s,
         )
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, PteTraceError):
+        return error.what
+    return f"A reading failed: {type(error).__name__}: {error}."

@@ -118,8 +118,10 @@ class _Reading:
         settings = self._mapping("tls_server_config", given, _TLS_KEYS)
         if not settings:
             return None
-        self._switch("prefer_server_cipher_suites", settings.get("prefer_server_cipher_suites"))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        name = "prefer_server_cipher_suites"
+        if not self._switch(name, settings.get(name, True)):
+            context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         context.minimum_version = self._choice(settings, "min_version", "TLS12", _VERSIONS)
         context.maximum_version = self._choice(settings, "max_version", "TLS13", _VERSIONS)
         self._choose_ciphers(context, settings.get("cipher_suites"))

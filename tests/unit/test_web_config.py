@@ -105,6 +105,13 @@ def test_the_suites_of_tls_1_2_are_chosen_by_gos_names(directory: Path) -> None:
     assert chosen == ["ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"]
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_whose_preference_of_suites_counts(directory: Path, ours: bool) -> None:
+    config = read(directory, f"{TLS}, prefer_server_cipher_suites: {str(ours).lower()}}}")
+    assert config.tls is not None
+    assert bool(config.tls.options & ssl.OP_CIPHER_SERVER_PREFERENCE) is ours
+
+
 def test_each_suite_is_known_to_openssl(directory: Path) -> None:
     config = read(directory, f"{TLS}, cipher_suites: [{', '.join(CIPHERS)}]}}")
     assert config.tls is not None
