@@ -65,7 +65,8 @@ def _template() -> Template:
 
 def _failures(state: State) -> Iterator[str]:
     if state.errors:
-        yield f"{sentences.several(state.errors, 'reading')} of the tables failed; the log says why."
+        failed = sentences.several(state.errors, "reading")
+        yield f"{failed} of the tables failed; the log says why."
 
 
 def _weight(entry: tuple[Group, Counts]) -> int:
