@@ -16,6 +16,7 @@ from pte_trace.exporter.app import Exporter
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.server import Server
+from pte_trace.exporter.switches import Switches
 from pte_trace.plan import capabilities_to_read
 from pte_trace.views.printable import printable
 
@@ -83,12 +84,13 @@ def serve(
         addresses = (listen.DEFAULT,)
     with listen.listening(addresses, passed) as listeners:
         server = Server(listeners, web_config, _say)
-        with request.session(keep=False) as session:
+        with request.session(keep=False) as session, closing(Switches()) as switches:
             session.start()
             kept = capabilities_to_read(session.facts, session.plan.attachments)
             rights.give_up(kept | {"CAP_DAC_READ_SEARCH"} if web_config else kept)
+            groups = Groups(top_mappings, by_pid=by_pid)
             with (
-                Reader(session, Groups(top_mappings, by_pid=by_pid), _say) as reader,
+                Reader(session, groups, _say, switches=switches) as reader,
                 closing(Exporter(reader, constant, __version__)) as exporter,
             ):
                 for listener in listeners:

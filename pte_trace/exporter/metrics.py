@@ -148,14 +148,14 @@ class StateCollector(Collector):
         attachments = self._state.snapshot.hooks
         family = GaugeMetricFamily(
             "pte_trace_hook_attached",
-            "1 where a hook is attached, and to which function; 0 where it is not.",
+            "1 where a hook is attached and the kernel runs it, and to which function; else 0.",
         )
         for hook in HOOKS:
             attachment = attachments.get(hook.name)
             self._add(
                 family,
                 "",
-                int(attachment is not None),
+                int(attachment is not None and hook.name not in self._state.silent),
                 hook=hook.name,
                 attached=attachment.function if attachment else "",
                 how=attachment.how.value if attachment else "",

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from pte_trace.effort import Effort
 from pte_trace.exporter.groups import OTHER, Group
 from pte_trace.exporter.state import State
+from pte_trace.exporter.switches import not_run
 from pte_trace.plan import HOOKS
 from pte_trace.records import OUTCOMES, Counts
 from pte_trace.views import sentences
@@ -40,7 +41,7 @@ def render(state: State, version: str) -> str:
         heading=sentences.heading(snapshot).plain,
         numbers=list(_numbers(state)),
         summary=sentences.summary(snapshot).plain,
-        notes=[*_failures(state), *(note.plain for note in sentences.notes(snapshot))],
+        notes=[*_troubles(state), *(note.plain for note in sentences.notes(snapshot))],
         outcomes=[
             {"name": name, "faults": f"{faults:,}", "said": _OUTCOMES[name]}
             for name, faults in zip(OUTCOMES, snapshot.totals.write_faults, strict=True)
@@ -63,7 +64,9 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def _failures(state: State) -> Iterator[str]:
+def _troubles(state: State) -> Iterator[str]:
+    if state.silent:
+        yield not_run(state.silent)
     if state.errors:
         failed = sentences.several(state.errors, "reading")
         yield f"{failed} of the tables failed; the log says why."
@@ -124,5 +127,6 @@ def _hooks(state: State) -> Iterator[dict[str, Any]]:
         yield {
             "name": hook.name,
             "function": attachment.function if attachment else None,
+            "silent": hook.name in state.silent,
             "how": attachment.how.value if attachment else _NONE,
         }

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from pte_trace.errors import PteTraceError
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.state import State
+from pte_trace.exporter.switches import Switches, not_run
 from pte_trace.snapshot import Snapshot, mean_reuse_cost
 
 INTERVAL_S = 5.0
@@ -39,11 +41,14 @@ class Reader:
         groups: Groups,
         say: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
+        *,
+        switches: Switches | None = None,
     ) -> None:
         self._source = source
         self._groups = groups
         self._say = say
         self._now = now
+        self._switches = switches
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._regularly, name="readings", daemon=True)
@@ -86,18 +91,29 @@ class Reader:
 
     def _try_to_read(self) -> None:
         self._read_at = self._now()
+        before = self._state.silent
         try:
             self._state = self._read()
         except Exception as error:
             self._errors += 1
             self._state = replace(self._state, errors=self._errors)
-            before, self._failed = self._failed, _sentence(error)
-            # Who reads what we say may be gone; we go on.
-            if before != self._failed:
-                with suppress(OSError):
-                    self._say(self._failed)
+            said_last, self._failed = self._failed, _sentence(error)
+            if self._failed != said_last:
+                self._tell(self._failed)
         else:
             self._failed = None
+            self._tell_of_switches(before)
+
+    def _tell_of_switches(self, before: Mapping[str, Path]) -> None:
+        if self._state.silent and self._state.silent != before:
+            self._tell(not_run(self._state.silent))
+        elif before and not self._state.silent:
+            self._tell("The kernel runs all hooks again.")
+
+    def _tell(self, sentence: str) -> None:
+        """Who reads what we say may be gone; we go on."""
+        with suppress(OSError):
+            self._say(sentence)
 
     def _read(self) -> State:
         begun = self._now()
@@ -123,6 +139,7 @@ class Reader:
             readings=self._readings,
             errors=self._errors,
             reading_s=self._reading_s,
+            silent=self._switches.silent(interval.hooks) if self._switches else {},
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from pte_trace.exporter.groups import Group
 from pte_trace.records import Counts
@@ -17,7 +18,8 @@ class State:
     ``snapshot`` has the totals of all readings and no rows: those are in ``groups``, of which
     there are ``limit`` at most, and which add up to the totals. ``folded`` counts, reading by
     reading, the groups that got no series of their own. ``errors`` are readings that failed,
-    ``reading_s`` is the time in seconds that all ``readings`` took.
+    ``reading_s`` is the time in seconds that all ``readings`` took. ``silent``: the hooks that the
+    kernel did not run at the last reading, each with the switch that is to blame.
     """
 
     snapshot: Snapshot
@@ -27,3 +29,4 @@ class State:
     readings: int
     errors: int
     reading_s: float
+    silent: Mapping[str, Path] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +131,8 @@ def test_the_kernel_and_its_hooks() -> None:
     assert value(state, "pte_trace_kernel_info", release="6.1.0-x", optimization="unknown") == 1
     hook = {"hook": "do_wp_page", "attached": "do_wp_page", "how": "fentry"}
     assert value(state, "pte_trace_hook_attached", **hook) == 1
+    silent = replace(state, silent={"do_wp_page": Path("/proc/sys/kernel/ftrace_enabled")})
+    assert value(silent, "pte_trace_hook_attached", **hook) == 0
     blind = replace(state, snapshot=replace(state.snapshot, hooks={}))
     assert value(blind, "pte_trace_hook_attached", hook="do_wp_page", attached="", how="") == 0
 
