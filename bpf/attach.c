@@ -77,11 +77,14 @@ KRETFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault, u64 result)
 #else
 int enter_handle_mm_fault(struct pt_regs *ctx)
 {
+	u64 arguments[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};
+	u32 flags = arguments[AT_handle_mm_fault_flags];
+
+	if (!(flags & FAULT_FLAG_WRITE) || not_asked_for(flags))
+		return 0;
 	save(ctx, HOOK_handle_mm_fault);
 #if COSTS
-	u64 arguments[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};
-
-	fault_begins(arguments[AT_handle_mm_fault_address], arguments[AT_handle_mm_fault_flags]);
+	fault_begins(arguments[AT_handle_mm_fault_address], flags);
 #endif
 	return 0;
 }
@@ -116,7 +119,12 @@ KRETFUNC_PROBE(do_wp_page, PARAMETERS_do_wp_page, u64 result)
 #else
 int enter_do_wp_page(struct pt_regs *ctx)
 {
-	return save(ctx, HOOK_do_wp_page);
+	struct vm_fault *vmf = (struct vm_fault *)ctx->di;
+
+#if INSPECT
+	learn_direct_map(vmf);
+#endif
+	return not_asked_for(READ(vmf, flags)) ? 0 : save(ctx, HOOK_do_wp_page);
 }
 
 int leave_do_wp_page(struct pt_regs *ctx)
@@ -146,6 +154,7 @@ KRETFUNC_PROBE(change_protection, PARAMETERS_change_protection, u64 result)
 int enter_change_protection(struct pt_regs *ctx)
 {
 	save(ctx, HOOK_change_protection);
+	forget_walk();
 #if STACKS
 	struct saved call;
 

@@ -5,7 +5,6 @@
  */
 
 #define FAULT_FLAG_WRITE	0x01
-#define FAULT_FLAG_TRIED	0x20
 #define FAULT_FLAG_REMOTE	0x80
 #define VM_FAULT_ERROR		0x873	/* OOM, SIGBUS, SIGSEGV, HWPOISON, FALLBACK */
 #define VM_FAULT_RETRY		0x400
@@ -13,8 +12,6 @@
 #define PTE_PRESENT		0x001ULL
 #define PTE_UFFD_WP		0x400ULL
 #define FAULT_SLOTS		16384
-
-#define OUTCOME_NOT_ASKED	OUTCOMES
 
 /* What is known of a thread's fault on its way through the hooks. */
 struct fault {
@@ -24,7 +21,7 @@ struct fault {
 	u32 thread;	/* 0: the slot is free */
 	u32 outcome;
 	u32 place;	/* of the record of the thread's last fault or change */
-	u32 reserved;
+	u32 unfinished;	/* attempts of the slot's threads that are in `attempts` */
 };
 
 /*
@@ -37,7 +34,8 @@ BPF_ARRAY(in_flight, struct fault, FAULT_SLOTS);
 /*
  * Faults whose attempt ended with VM_FAULT_RETRY, by thread. A userfaultfd
  * monitor is told, and a shared page made writable, in the first attempt; the
- * last one knows nothing of it.
+ * last one knows nothing of it. FAULT_FLAG_TRIED does not tell that there was
+ * one: it is not set after an attempt under the VMA's own lock (since Linux 6.4).
  */
 BPF_TABLE("lru_hash", u32, struct fault, attempts, 4096);
 
@@ -49,25 +47,31 @@ static struct fault *slot_of(u32 thread)
 }
 
 /*
- * False for another process's memory too, of which is not known yet whose it is. Whoever
- * reaches into that says so (commit 1b2ee1266ea6).
+ * Whether the memory is another process's. Whoever reaches into that says so (commit
+ * 1b2ee1266ea6), but for kernel threads.
  */
-static bool not_asked_for(u32 flags)
+static bool is_foreign(struct task_struct *current, u32 flags)
 {
-	return !(flags & FAULT_FLAG_REMOTE) && !current_asked_for();
+	return flags & FAULT_FLAG_REMOTE || is_kernel_thread(current);
 }
 
-/* Returns whether the fault is asked for, as far as that is known yet. */
-static bool begin(struct fault *fault, u32 thread, u64 page, u32 flags)
+/* False for another process's memory too, of which is not known yet whose it is. */
+static bool not_asked_for(u32 flags)
+{
+#if FILTERED
+	struct task_struct *current = CURRENT_TASK();
+
+	return !current_asked_for(current) && !is_foreign(current, flags);
+#else
+	return false;
+#endif
+}
+
+static void begin(struct fault *fault, u32 thread, u64 page)
 {
 	fault->thread = thread;
 	fault->page = page;
-	if (not_asked_for(flags)) {
-		fault->outcome = OUTCOME_NOT_ASKED;
-		return false;
-	}
 	fault->outcome = OUTCOME_OTHER;
-	return true;
 }
 
 #if COSTS
@@ -76,7 +80,7 @@ static int fault_begins(u64 address, u32 flags)
 	struct fault *fault;
 	u32 thread;
 
-	if (!(flags & FAULT_FLAG_WRITE))
+	if (!(flags & FAULT_FLAG_WRITE) || not_asked_for(flags))
 		return 0;
 #if COSTS > 1
 	if (bpf_get_prandom_u32() % COSTS)
@@ -86,8 +90,8 @@ static int fault_begins(u64 address, u32 flags)
 	fault = slot_of(thread);
 	if (!fault || (fault->thread && fault->thread != thread))
 		return 0;
-	if (begin(fault, thread, address & PAGE_MASK, flags))
-		fault->started_ns = bpf_ktime_get_ns();
+	begin(fault, thread, address & PAGE_MASK);
+	fault->started_ns = bpf_ktime_get_ns();
 	return 0;
 }
 #endif
@@ -118,15 +122,28 @@ static u32 outcome_in(u64 vm_flags, u32 outcome)
 	return outcome == OUTCOME_WP_SHARED ? OUTCOME_OTHER : outcome;
 }
 
+static void remember_attempt(struct fault *slot, u32 thread, struct fault *known)
+{
+	if (!attempts.lookup(&thread))
+		COUNT(slot->unfinished, 1);
+	attempts.update(&thread, known);
+}
+
+static void forget_attempt(struct fault *slot, u32 thread)
+{
+	attempts.delete(&thread);
+	COUNT(slot->unfinished, -1);
+}
+
 /* For a thread whose slot another one has. */
-static void decided_elsewhere(u32 thread, u64 page, u32 outcome)
+static void decided_elsewhere(struct fault *slot, u32 thread, u64 page, u32 outcome)
 {
 	struct fault *fault = attempts.lookup(&thread);
 
 	if (!fault || fault->page != page) {
 		struct fault known = {.page = page, .outcome = outcome};
 
-		attempts.update(&thread, &known);
+		remember_attempt(slot, thread, &known);
 	} else if (fault->outcome != OUTCOME_WP_UFFD) {
 		fault->outcome = outcome;
 	}
@@ -135,13 +152,13 @@ static void decided_elsewhere(u32 thread, u64 page, u32 outcome)
 static int wp_page_done(struct vm_fault *vmf, u32 result)
 {
 	u32 thread = bpf_get_current_pid_tgid();
-	struct fault *fault = slot_of(thread);
+	struct fault *fault;
 
+	if (not_asked_for(READ(vmf, flags)))
+		return 0;
+	fault = slot_of(thread);
 	if (!fault)
 		return 0;
-#if INSPECT && !FENTRY_do_wp_page
-	learn_direct_map(vmf);
-#endif
 	/* Where each fault is timed, the slot is this fault's already. */
 	if (COSTS != 1 || fault->thread != thread) {
 		u32 flags = READ(vmf, flags);
@@ -155,17 +172,16 @@ static int wp_page_done(struct vm_fault *vmf, u32 result)
 			u32 outcome = outcome_in(READ(vma, vm_flags), wp_outcome(vmf, result));
 
 			if (outcome != OUTCOME_OTHER)
-				decided_elsewhere(thread, page, outcome);
+				decided_elsewhere(fault, thread, page, outcome);
 			return 0;
 		}
 		if (!fault->thread || fault->page != page) {
 			if (COSTS)
 				fault->started_ns = 0;
-			begin(fault, thread, page, flags);
+			begin(fault, thread, page);
 		}
 	}
-	if (fault->outcome != OUTCOME_NOT_ASKED)
-		fault->outcome = wp_outcome(vmf, result);
+	fault->outcome = wp_outcome(vmf, result);
 	return 0;
 }
 
@@ -201,22 +217,24 @@ static void count_fault(struct vma_record *record, u32 outcome, u64 duration_ns)
  * Put what is known of a fault's earlier attempts to @known, which is of the last one. An
  * attempt that is to be repeated is no fault yet: false.
  */
-static bool is_complete(struct fault *known, u32 thread, bool repeated, u32 result)
+static bool is_complete(struct fault *slot, struct fault *known, u32 thread, u32 result)
 {
-	struct fault *before = repeated ? attempts.lookup(&thread) : NULL;
+	struct fault *before = attempts.lookup(&thread);
 
 	if (before && before->page == known->page) {
 		if (known->spent_ns)
 			known->spent_ns += before->spent_ns;
 		if (known->outcome == OUTCOME_OTHER || before->outcome == OUTCOME_WP_UFFD)
 			known->outcome = before->outcome;
-		attempts.delete(&thread);
 	}
-	if (!(result & VM_FAULT_RETRY))
-		return true;
-	if (known->spent_ns || known->outcome != OUTCOME_OTHER)
-		attempts.update(&thread, known);
-	return false;
+	if (result & VM_FAULT_RETRY) {
+		if (known->spent_ns || known->outcome != OUTCOME_OTHER)
+			remember_attempt(slot, thread, known);
+		return false;
+	}
+	if (before)
+		forget_attempt(slot, thread);
+	return true;
 }
 
 static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 result)
@@ -225,12 +243,11 @@ static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 re
 	struct task_struct *current;
 	u64 current_ids;
 	u32 thread, outcome = OUTCOME_OTHER;
-	bool repeated = flags & FAULT_FLAG_TRIED;
 	struct vma_record *record;
 	struct subject subject;
 	struct fault *fault;
 
-	if (!(flags & FAULT_FLAG_WRITE))
+	if (!(flags & FAULT_FLAG_WRITE) || not_asked_for(flags))
 		return 0;
 	current = CURRENT_TASK();
 	current_ids = IDS_OF(current);
@@ -238,37 +255,27 @@ static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 re
 	fault = slot_of(thread);
 	if (!fault)
 		return 0;
-	if (fault->thread == thread && fault->page == page) {
-		outcome = fault->outcome;
-		if (outcome == OUTCOME_NOT_ASKED) {
-			fault->thread = 0;
-			return 0;
+	if (fault->thread == thread) {
+		if (fault->page == page) {
+			outcome = fault->outcome;
+			if (COSTS && fault->started_ns)
+				spent_ns = bpf_ktime_get_ns() - fault->started_ns;
 		}
-		if (COSTS && fault->started_ns)
-			spent_ns = bpf_ktime_get_ns() - fault->started_ns;
 		fault->thread = 0;
-	} else {
-		if (fault->thread == thread)
-			fault->thread = 0;
-		else if (fault->thread)
-			repeated = true;	/* or kept there, as its slot was taken */
-		if (not_asked_for(flags))
-			return 0;
 	}
 	vm_flags = READ(vma, vm_flags);
-	repeated |= !!(vm_flags & VM_UFFD_WP);
 	outcome = outcome_in(vm_flags, outcome);
-	if (repeated || result & VM_FAULT_RETRY) {
+	if (fault->unfinished || result & VM_FAULT_RETRY) {
 		struct fault known = {.page = page, .spent_ns = spent_ns, .outcome = outcome};
 
-		if (!is_complete(&known, thread, repeated, result))
+		if (!is_complete(fault, &known, thread, result))
 			return 0;
 		spent_ns = known.spent_ns;
 		outcome = known.outcome;
 	}
 	if (result & VM_FAULT_ERROR)
 		outcome = OUTCOME_ERROR;
-	if (flags & FAULT_FLAG_REMOTE) {
+	if (is_foreign(current, flags)) {
 		subject = subject_of(vma);
 		if (!subject.leader || !asked_for(subject.tgid, subject.leader))
 			return 0;

@@ -6,24 +6,22 @@
 #ifdef FOLLOW_CHILDREN
 static int task_forked(struct task_struct *parent, struct task_struct *child)
 {
-	u32 parent_tgid = PROBE(parent, tgid), tgid = PROBE(child, tgid), tracing;
-	u32 *inherited = followed.lookup(&parent_tgid);
+	u32 parent_tgid = PROBE(parent, tgid), tgid = PROBE(child, tgid);
+	u32 inherited = tracing_of(parent_tgid);
 
-	if (!inherited || tgid == parent_tgid)
+	if (inherited == TRACE_NEVER || tgid == parent_tgid)
 		return 0;
 	/* What pte-trace starts counts from its exec on, so that it is the command alone. */
-	tracing = *inherited == TRACE_NEVER ? TRACE_FROM_EXEC : *inherited;
-	followed.update(&tgid, &tracing);
+	set_tracing(tgid, inherited == TRACE_CHILDREN ? TRACE_FROM_EXEC : inherited);
 	return 0;
 }
 
 static int task_executes(struct task_struct *task)
 {
 	u32 tgid = PROBE(task, tgid);
-	u32 *tracing = followed.lookup(&tgid);
 
-	if (tracing && *tracing == TRACE_FROM_EXEC)
-		*tracing = TRACE_NOW;
+	if (tracing_of(tgid) == TRACE_FROM_EXEC)
+		set_tracing(tgid, TRACE_NOW);
 	return 0;
 }
 
@@ -37,7 +35,7 @@ static int task_exits(struct task_struct *task)
 
 	/* The last thread: do_exit() has taken it off signal->live already. */
 	if (PROBE(signal, live.counter) == 0)
-		followed.delete(&tgid);
+		set_tracing(tgid, TRACE_NEVER);
 	return 0;
 }
 #endif

@@ -175,6 +175,7 @@ static u64 tally(struct vma_record *record, struct vm_area_struct *vma, u64 cp_f
 		else if (!(class & CLASS_DIRTY) && clean_refused)
 			clean += number;
 	}
+	COUNT(record->ptes_inspected, inspected);
 	if (cp_flags & MM_CP_UFFD_WP_RESOLVE)
 		COUNT(record->made_writable[CAUSE_UFFD_UNPROTECT], writable);
 	else

@@ -55,9 +55,10 @@ enum kind {
 	KIND_OTHER
 };
 
-/* How a followed process is traced. */
+/* How a process is traced where not all are. */
 enum tracing {
-	TRACE_NEVER,	/* pte-trace itself: only what it starts is of interest */
+	TRACE_NEVER,
+	TRACE_CHILDREN,	/* pte-trace itself: only what it starts is of interest */
 	TRACE_FROM_EXEC,
 	TRACE_NOW
 };
@@ -99,6 +100,7 @@ struct vma_record {
 	__u64 write_faults[6];
 	__u64 changes[4];
 	__u64 ptes_changed[4];
+	__u64 ptes_inspected;
 	__u64 made_writable[4];
 	__u64 left_readonly[4];
 	__u64 not_inspected[2];

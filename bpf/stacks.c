@@ -82,7 +82,7 @@ static void code_mapped(struct file *file, u64 start, u64 length, u64 vm_flags, 
 
 	if (is_error(start) || !(vm_flags & VM_EXEC))
 		return;
-	if (tracing_of(subject.tgid) == TRACE_NEVER || !passes_filters(subject.leader))
+	if (tracing_of(subject.tgid) < TRACE_FROM_EXEC || !passes_filters(subject.leader))
 		return;
 	if (file) {
 		struct inode *inode = PROBE(file, f_inode);

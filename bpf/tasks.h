@@ -3,9 +3,44 @@
  * Which process an event belongs to, and whether it was asked for.
  */
 
+#define PF_KTHREAD	0x00200000
+#define FILTERED	(defined(FILTER_TGID) || defined(FILTER_COMM_LOW) || defined(FILTER_CGROUP))
+
 #ifdef FILTER_TGID
-/* An `enum tracing` by thread group id. */
-BPF_HASH(followed, u32, u32, MAX_FOLLOWED);
+/*
+ * An `enum tracing` by thread group id, for as many as there can be (PID_MAX_LIMIT): no process
+ * finds no room, and what is not followed is known after reading a byte.
+ */
+#define PAGE_OF_PIDS	4096
+#define MOST_PIDS	(4 << 20)
+
+struct tracings {
+	u8 of[PAGE_OF_PIDS];
+};
+
+BPF_F_TABLE("array", u32, struct tracings, followed, MOST_PIDS / PAGE_OF_PIDS, BPF_F_MMAPABLE);
+
+static u32 tracing_of(u32 tgid)
+{
+	u32 page = tgid / PAGE_OF_PIDS;
+	struct tracings *tracings = followed.lookup(&page);
+
+	return tracings ? tracings->of[tgid % PAGE_OF_PIDS] : TRACE_NEVER;
+}
+
+static void set_tracing(u32 tgid, u32 tracing)
+{
+	u32 page = tgid / PAGE_OF_PIDS;
+	struct tracings *tracings = followed.lookup(&page);
+
+	if (tracings)
+		tracings->of[tgid % PAGE_OF_PIDS] = tracing;
+}
+#else
+static u32 tracing_of(u32 tgid)
+{
+	return TRACE_NOW;
+}
 #endif
 
 #ifdef FILTER_CGROUP
@@ -30,6 +65,12 @@ static struct subject subject_current(struct task_struct *current, u32 tgid)
 	return subject;
 }
 
+/* A kernel thread works in the memory of a process (vhost, io_uring before Linux 5.12). */
+static bool is_kernel_thread(struct task_struct *task)
+{
+	return TASK_READ(task, flags) & PF_KTHREAD;
+}
+
 /*
  * The process that owns @vma: nearly always the current one. Otherwise another
  * one reaches into its memory (ptrace, userfaultfd), or execve() writes the
@@ -41,7 +82,7 @@ static struct subject subject_of(struct vm_area_struct *vma)
 	struct subject subject = {};
 	struct task_struct *owner;
 
-	if (READ(vma, vm_mm) == TASK_READ(current, mm))
+	if (READ(vma, vm_mm) == TASK_READ(current, mm) && !is_kernel_thread(current))
 		return subject_current(current, bpf_get_current_pid_tgid() >> 32);
 	owner = MM_OWNER(vma, current);
 	if (!owner)
@@ -51,18 +92,6 @@ static struct subject subject_of(struct vm_area_struct *vma)
 			PROBE(subject.leader, self_exec_id) + (owner == current);
 	subject.tgid = PROBE(subject.leader, tgid);
 	return subject;
-}
-
-/* An `enum tracing`. */
-static u32 tracing_of(u32 tgid)
-{
-#ifdef FILTER_TGID
-	u32 *tracing = followed.lookup(&tgid);
-
-	return tracing ? *tracing : TRACE_NEVER;
-#else
-	return TRACE_NOW;
-#endif
 }
 
 static bool passes_filters(struct task_struct *leader)
@@ -88,21 +117,19 @@ static bool asked_for(u32 tgid, struct task_struct *leader)
 }
 
 /* Whether it is asked for what the current process does to its own memory. */
-static bool current_asked_for(void)
+static bool current_asked_for(struct task_struct *current)
 {
 	struct task_struct *leader = NULL;
 	u32 tgid = 0;
 
 #ifdef FILTER_COMM_LOW
-	struct task_struct *current = CURRENT_TASK();
-
 	leader = TASK_READ(current, group_leader);
 	/* Most names are another one by their first letter, at less cost than reading them. */
 	if (TASK_READ(leader, comm[0]) != (char)FILTER_COMM_LOW)
 		return false;
 #endif
 #ifdef FILTER_TGID
-	tgid = bpf_get_current_pid_tgid() >> 32;
+	tgid = IDS_OF(current) >> 32;
 #endif
 	return asked_for(tgid, leader);
 }

@@ -51,17 +51,28 @@ static void inspect_table(struct vma_record *record, struct vm_area_struct *vma,
 	tally(record, vma, cp_flags, scratch);
 }
 
+/* One that was begun in a change whose return was not told. */
+static void forget_walk(void)
+{
+	u32 thread = bpf_get_current_pid_tgid();
+
+	walks.delete(&thread);
+}
+
 static void inspect_range(struct vma_record *record, struct vm_area_struct *vma,
 			  u64 start, u64 end, u64 cp_flags, u64 changed)
 {
 	u32 thread = bpf_get_current_pid_tgid();
 	struct walk *walk;
+	u64 accounted;
 
 	if (!asks_for_writable(vma, cp_flags))
 		return;
 	walk = walks.lookup(&thread);
+	accounted = walk ? walk->accounted : 0;
 	/* What change_pte_range() has not processed was mapped by huge pages. */
-	COUNT(record->not_inspected[OMITTED_HUGE], changed - (walk ? walk->accounted : 0));
+	if (changed > accounted)
+		COUNT(record->not_inspected[OMITTED_HUGE], changed - accounted);
 	if (walk)
 		walks.delete(&thread);
 }

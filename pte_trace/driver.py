@@ -23,7 +23,7 @@ from pte_trace.filters import Filters
 from pte_trace.image import Image, Program
 from pte_trace.plan import Plan, any_kprobe
 from pte_trace.program import Capacity, text
-from pte_trace.records import LAYOUT
+from pte_trace.records import LAYOUT, TRACING
 from pte_trace.syscalls import Account, Table
 
 _CALLS_SIZE = 8
@@ -175,6 +175,7 @@ class Driver:
         self._active: int | None = None
         self._tables: dict[str, Table] = {}
         self._attached: dict[tuple[str, str], _Attached] = {}
+        self._tracing: mmap.mmap | None = None
         program = text(plan, filters, capacity, effort, btf).encode()
         made = image.of(program, bcc_version()[0])
         try:
@@ -200,6 +201,9 @@ class Driver:
                 self._tables[name] = Table.create(
                     *numbers, flags=flags, inner=inner.fd if inner else 0, name=name
                 )
+            if name == "followed":
+                # A byte for each process, which the programs set as well.
+                self._tracing = mmap.mmap(self._tables[name].fd, shape.value_size * shape.entries)
         self._descriptors = {
             position: self._tables[shape.name].fd for position, shape in enumerate(made.tables)
         }
@@ -279,15 +283,12 @@ class Driver:
 
     def follow(self, tgid: int, tracing: int) -> None:
         """Set how a process is traced: a value of ``enum tracing``."""
-        self._update("followed", struct.pack("=I", tgid), struct.pack("=I", tracing))
-
-    def unfollow(self, tgid: int) -> None:
-        """Trace a process no longer; no error if it was not traced."""
-        table, key = self._tables["followed"], struct.pack("=I", tgid)
-        self._on_table(lambda: table.delete(key))
+        assert self._tracing is not None
+        self._tracing[tgid] = tracing
 
     def is_followed(self, tgid: int) -> bool:
-        return self._lookup("followed", struct.pack("=I", tgid)) is not None
+        assert self._tracing is not None
+        return self._tracing[tgid] != TRACING["never"]
 
     def _update(self, table: str, key: bytes, value: bytes) -> None:
         self._on_table(lambda: self._tables[table].update(key, value))
@@ -371,6 +372,9 @@ class Driver:
         """Detach and unload everything. Safe to call twice."""
         while self._attached:
             self._attached.popitem()[1].close()
+        if self._tracing is not None:
+            self._tracing.close()
+            self._tracing = None
         while self._tables:
             os.close(self._tables.popitem()[1].fd)
 

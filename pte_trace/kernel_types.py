@@ -30,6 +30,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
     "task_struct": (
         "pid",
         "tgid",
+        "flags",
         "mm",
         "group_leader",
         "real_parent",

@@ -31,7 +31,6 @@ SOURCES = (
     "attach.c",
 )
 
-_MAX_FOLLOWED = 65536
 _MAX_BIRTHS = 8192
 
 
@@ -79,7 +78,6 @@ def _definitions(plan: Plan, filters: Filters, capacity: Capacity, effort: Effor
     yield f"#define MAX_REMAINDERS {capacity.remainders}"
     yield f"#define MAX_FILES {capacity.files}"
     yield f"#define MAX_THREADS {capacity.threads}"
-    yield f"#define MAX_FOLLOWED {_MAX_FOLLOWED}"
     yield f"#define MAX_BIRTHS {_MAX_BIRTHS}"
     yield f"#define DIRECT {int(plan.follow_btf_pointers)}"
     if plan.current_task_btf:

@@ -87,7 +87,7 @@ class Session:
         for pid in pids:
             self.driver.follow(pid, TRACING["now"])
             if not _runs(pid):
-                self.driver.unfollow(pid)
+                self.driver.follow(pid, TRACING["never"])
         if self.processes_ended() and not self.filters.children:
             self.driver.close()
             ended = " and ".join(map(str, pids))
@@ -107,11 +107,11 @@ class Session:
     @contextmanager
     def following(self) -> Iterator[None]:
         """What this process starts meanwhile is followed from its exec on; this process is not."""
-        self.driver.follow(getpid(), TRACING["never"])
+        self.driver.follow(getpid(), TRACING["children"])
         try:
             yield
         finally:
-            self.driver.unfollow(getpid())
+            self.driver.follow(getpid(), TRACING["never"])
 
     def start(self) -> None:
         """Begin to count."""

@@ -253,6 +253,7 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
         *of(
             "task_struct",
             Field("mm", to("mm_struct")),
+            Field("flags", u32),
             Field("pid", u32),
             Field("tgid", u32),
             Field("real_parent", to("task_struct")),

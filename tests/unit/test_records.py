@@ -118,7 +118,7 @@ def test_names_are_the_designs() -> None:
     assert REASONS == ("clean", "soft_dirty", "uffd_wp", "shared")
     assert OMISSIONS == ("huge", "limit")
     assert KINDS == ("anon", "heap", "stack", "file", "shmem", "hugetlb", "other")
-    assert TRACING == {"never": 0, "from_exec": 1, "now": 2}
+    assert TRACING == {"never": 0, "children": 1, "from_exec": 2, "now": 3}
 
 
 def test_arrays_have_an_entry_for_each_name() -> None:
