@@ -33,7 +33,8 @@ def compare(files: tuple[Path, ...], page: Path | None, style: str, path: Path |
     """Compare the recordings B, C… with A: the same program on two kernels, for one.
 
     Shows the median of the runs a file holds (`record -r`), their spread, differences and
-    ratios, and whether a difference is within the noise. Where two recordings cannot be
+    ratios, and whether a difference is within the noise, for which it wants five runs of each.
+    Recordings without a command are compared by the second. Where two recordings cannot be
     compared (another inspection, filter or hook) it says so instead.
 
     \b

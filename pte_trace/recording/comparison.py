@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from statistics import median
 
+from pte_trace.recording import noise
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.summary import Run, Summary
 from pte_trace.records import OUTCOMES, REASONS, Histogram
 
-FEWEST_RUNS = 3
+# Numbers that are the same in so many runs have no noise.
+FEWEST_ALIKE = 3
 
 
 class Unit(Enum):
     """What a metric is counted in."""
 
     COUNT = "count"
+    RATE = "per second"
     SECONDS = "seconds"
     SHARE = "share"
 
@@ -41,15 +44,40 @@ class Subject:
     summary: Summary
     ended: bool
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether its recorder was killed in the middle of a run of the command."""
+        return bool(self.metadata.command) and not self.ended
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Those that are whole."""
+        return self.summary.runs[:-1] if self.cut_short else self.summary.runs
+
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of each run; None where the run does not tell it."""
+    """A number of each run; None where the run does not tell it.
+
+    One that ``grows`` is the larger the longer is recorded.
+    """
 
     name: str
     unit: Unit
     bases: frozenset[Basis]
     of: Callable[[Run], float | None]
+    grows: bool = True
+
+    def per_second(self) -> Metric:
+        """What can be compared where how long was recorded says nothing."""
+        if not self.grows:
+            return self
+        unit = Unit.RATE if self.unit is Unit.COUNT else Unit.SHARE
+        return replace(self, unit=unit, of=lambda run: _rate(self.of(run), run.duration_s))
+
+
+def _rate(number: float | None, seconds: float) -> float | None:
+    return number / seconds if number is not None and seconds else None
 
 
 @dataclass(frozen=True)
@@ -81,11 +109,15 @@ class Judgement(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """Of the medians, to those of the first recording. ``ratio`` is None where that is 0."""
+    """Of the medians, to those of the first recording. ``ratio`` is None where that is 0.
+
+    ``p``: how likely it is where the two are alike; None where that was not asked.
+    """
 
     difference: float | None
     ratio: float | None
     judgement: Judgement
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,13 +130,35 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """In what two recordings differ, and what cannot be compared therefore, if anything."""
+
+    why: str
+    apart: frozenset[Basis] = frozenset()
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """``apart``: what any of them cannot be compared in. ``reservations``: why, by its place."""
+    """``reservations``: to comparing the recording at that place with the first.
+
+    ``per_second``: whether what grows with time is shown by the second.
+    """
 
     subjects: tuple[Subject, ...]
     lines: tuple[Line, ...]
-    apart: frozenset[Basis]
-    reservations: Mapping[int, Sequence[str]]
+    reservations: Mapping[int, Sequence[Reservation]]
+    per_second: bool
+
+    @property
+    def apart(self) -> frozenset[Basis]:
+        """What any of them cannot be compared in."""
+        every = (each for found in self.reservations.values() for each in found)
+        return frozenset(basis for each in every for basis in each.apart)
+
+    @property
+    def tested(self) -> int:
+        """How many differences were asked whether they are noise."""
+        return sum(each.p is not None for line in self.lines for each in line.differences)
 
 
 def _mean(cost: Histogram) -> float | None:
@@ -114,7 +168,8 @@ def _mean(cost: Histogram) -> float | None:
 def _metrics() -> Iterator[Metric]:
     faults, changes = frozenset({Basis.FAULTS}), frozenset({Basis.CHANGES})
     inspected = changes | {Basis.INSPECTION}
-    yield Metric("duration", Unit.SECONDS, frozenset({Basis.TIME}), lambda run: run.duration_s)
+    time = frozenset({Basis.TIME})
+    yield Metric("duration", Unit.SECONDS, time, lambda run: run.duration_s, grows=False)
     yield Metric("write faults", Unit.COUNT, faults, lambda run: sum(run.counts.write_faults))
     for place, outcome in enumerate(OUTCOMES):
         yield Metric(outcome, Unit.COUNT, faults, lambda run, n=place: run.counts.write_faults[n])  # type: ignore[misc]
@@ -129,10 +184,20 @@ def _metrics() -> Iterator[Metric]:
     for place, reason in enumerate(REASONS):
         name = f"left read-only: {reason}"
         yield Metric(name, Unit.COUNT, inspected, lambda run, n=place: run.counts.left_readonly[n])  # type: ignore[misc]
-    yield Metric("efficacy", Unit.SHARE, inspected | faults, lambda run: run.counts.efficacy)
-    costs = faults | {Basis.TIME}
     yield Metric(
-        "mean wp_reuse fault", Unit.SECONDS, costs, lambda run: _mean(run.counts.reuse_cost)
+        "efficacy",
+        Unit.SHARE,
+        inspected | faults,
+        lambda run: run.counts.efficacy,
+        grows=False,
+    )
+    costs = faults | time
+    yield Metric(
+        "mean wp_reuse fault",
+        Unit.SECONDS,
+        costs,
+        lambda run: _mean(run.counts.reuse_cost),
+        grows=False,
     )
     yield Metric(
         "time in write faults",
@@ -156,23 +221,21 @@ _ALL = frozenset(Basis)
 def compare(subjects: Sequence[Subject]) -> Comparison:
     """Compare each of *subjects* with the first."""
     first = subjects[0]
-    apart = [_apart(first, other) for other in subjects[1:]]
+    per_second = not first.metadata.command
+    found = [_reservations(first, other) for other in subjects[1:]]
     lines = []
     for metric in METRICS:
+        metric = metric.per_second() if per_second else metric
         samples = tuple(_sample(metric, subject) for subject in subjects)
         if not any(any(sample.values) for sample in samples):
             continue
         differences = tuple(
-            _difference(samples[0], sample, apart=any(bases & metric.bases for bases, _ in found))
-            for sample, found in zip(samples[1:], apart, strict=True)
+            _difference(samples[0], sample, apart=any(each.apart & metric.bases for each in why))
+            for sample, why in zip(samples[1:], found, strict=True)
         )
         lines.append(Line(metric, samples, differences))
-    return Comparison(
-        tuple(subjects),
-        tuple(lines),
-        frozenset(basis for found in apart for bases, _ in found for basis in bases),
-        {place: [why for _, why in found] for place, found in enumerate(apart, 1) if found},
-    )
+    reservations = {place: why for place, why in enumerate(found, 1) if why}
+    return Comparison(tuple(subjects), tuple(lines), reservations, per_second)
 
 
 def _sample(metric: Metric, subject: Subject) -> Sample:
@@ -180,7 +243,7 @@ def _sample(metric: Metric, subject: Subject) -> Sample:
     known = (effort.inspects or Basis.INSPECTION not in metric.bases) and (
         effort.costs == 1 or Basis.COSTS not in metric.bases
     )
-    values = (metric.of(run) for run in subject.summary.runs) if known else ()
+    values = (metric.of(run) for run in subject.runs) if known else ()
     return Sample(tuple(value for value in values if value is not None))
 
 
@@ -192,42 +255,50 @@ def _difference(base: Sample, other: Sample, *, apart: bool) -> Difference:
     return Difference(
         other.median - base.median,
         other.median / base.median if base.median else None,
-        _judgement(base, other),
+        *_judgement(base, other),
     )
 
 
-def _judgement(base: Sample, other: Sample) -> Judgement:
-    """Runs that do not reach into each other's spread differ beyond the noise.
+def _judgement(base: Sample, other: Sample) -> tuple[Judgement, float | None]:
+    """What was found, and the p-value where it took a test."""
+    sizes = len(base.values), len(other.values)
+    if len(set(base.values)) == len(set(other.values)) == 1:
+        if base.values[0] == other.values[0]:
+            return Judgement.SAME, None
+        if min(sizes) >= FEWEST_ALIKE:
+            return Judgement.BEYOND, None
+    if not noise.can_tell(*sizes):
+        return Judgement.TOO_FEW, None
+    p = noise.p_value(base.values, other.values)
+    return Judgement.BEYOND if p <= noise.ALPHA else Judgement.WITHIN, p
 
-    Were both of one kind, that would happen by chance in one of ten comparisons of three runs
-    each, one of 126 of five.
-    """
-    if set(base.values) == set(other.values) and len(set(base.values)) == 1:
-        return Judgement.SAME
-    if min(len(base.values), len(other.values)) < FEWEST_RUNS:
-        return Judgement.TOO_FEW
-    apart = max(base.values) < min(other.values) or max(other.values) < min(base.values)
-    return Judgement.BEYOND if apart else Judgement.WITHIN
 
-
-def _apart(first: Subject, other: Subject) -> list[tuple[frozenset[Basis], str]]:
-    """What rules comparing the two out, and for what."""
-    found: list[tuple[frozenset[Basis], str]] = []
+def _reservations(first: Subject, other: Subject) -> list[Reservation]:
+    found: list[Reservation] = []
     one, two = first.metadata, other.metadata
+    if bool(one.command) != bool(two.command):
+        why = "One is of a command, the other of what ran meanwhile."
+        found.append(Reservation(why, _ALL))
+    elif one.command != two.command:
+        said = " and ".join(f"`{' '.join(each.command)}`" for each in (one, two))
+        found.append(Reservation(f"Different commands: {said}."))
     if one.effort.inspect != two.effort.inspect:
         said = f"{_extent(one.effort.inspect)} and {_extent(two.effort.inspect)} were inspected"
-        found.append((frozenset({Basis.INSPECTION, Basis.TIME}), f"Different inspection: {said}."))
+        apart = frozenset({Basis.INSPECTION, Basis.TIME})
+        found.append(Reservation(f"Different inspection: {said}.", apart))
     if one.effort.costs != two.effort.costs:
         said = f"{_share(one.effort.costs)} and {_share(two.effort.costs)}"
-        found.append((frozenset({Basis.COSTS, Basis.TIME}), f"Different faults timed: {said}."))
+        apart = frozenset({Basis.COSTS, Basis.TIME})
+        found.append(Reservation(f"Different faults timed: {said}.", apart))
     if _filters(one) != _filters(two):
         said = " and ".join(_said(_filters(each)) for each in (one, two))
-        found.append((_ALL, f"Different filters: {said}."))
+        found.append(Reservation(f"Different filters: {said}.", _ALL))
     found += _hooks(one, two)
     for subject in (first, other):
-        health = subject.summary.whole.health
-        if health.map_full or health.missed_runs:
-            found.append((_ALL - {Basis.TIME}, f"Events were lost in {subject.name}."))
+        # What found no room for its VMA is in the totals all the same.
+        if subject.summary.whole.health.missed_runs:
+            why = f"Events were lost in {subject.name}."
+            found.append(Reservation(why, _ALL - {Basis.TIME}))
     return found
 
 
@@ -250,17 +321,17 @@ def _said(filters: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in filters.items()) or "none"
 
 
-def _hooks(one: Metadata, two: Metadata) -> Iterator[tuple[frozenset[Basis], str]]:
+def _hooks(one: Metadata, two: Metadata) -> Iterator[Reservation]:
     for hook, basis in _HOOK_BASES.items():
         here, there = one.hooks[hook], two.hooks[hook]
         if here.function != there.function:
-            yield (
-                frozenset({basis, Basis.TIME}),
+            yield Reservation(
                 f"Different hooks: {hook} is attached to {here.function} and to {there.function}.",
+                frozenset({basis, Basis.TIME}),
             )
         elif here.how is not there.how:
-            yield (
-                frozenset({Basis.TIME}),
+            yield Reservation(
                 f"Different hooks: {hook} by {here.how.value} and by {there.how.value}, which"
                 " takes a different time.",
+                frozenset({Basis.TIME}),
             )

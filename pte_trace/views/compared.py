@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pte_trace.recording import noise
 from pte_trace.recording.comparison import (
-    FEWEST_RUNS,
+    FEWEST_ALIKE,
     Comparison,
     Difference,
     Judgement,
@@ -31,10 +32,6 @@ _STYLES = {
     Judgement.UNKNOWN: "dim",
 }
 _SAYS = "says"
-_RULE = (
-    f"Beyond the noise: the runs of the two, at least {FEWEST_RUNS} each, do not reach into each"
-    " other's spread."
-)
 
 
 def letter(place: int) -> str:
@@ -49,14 +46,37 @@ def subject(place: int, of: Subject) -> str:
     return f"{letter(place)}: {printable(of.name)}. {said} {kernel}. {summary}"
 
 
+def rule(comparison: Comparison) -> list[str]:
+    """What `beyond the noise` says, and how often it was asked."""
+    said = (
+        "Beyond the noise: where two recordings are alike, their runs lie so far apart in"
+        f" {noise.ALPHA:.0%} of all cases at most (Mann-Whitney U test, two-sided; {noise.FEWEST}"
+        f" runs of each are enough to tell). So is a number that is the same in all runs of each,"
+        f" {FEWEST_ALIKE} at least, and another in the other."
+    )
+    lines = [said]
+    if comparison.tested:
+        lines.append(
+            f"{sentences.several(comparison.tested, 'difference')} tested, each by itself: were"
+            f" there none, chance would have {comparison.tested * noise.ALPHA:.2g} of them beyond"
+            " the noise on average, at most."
+        )
+    if comparison.per_second:
+        lines.append("Without a command, what grows with time is compared by the second.")
+    return lines
+
+
 def reservations(comparison: Comparison) -> list[str]:
     """What a reader must know: what cannot be compared and why, and what each recording notes."""
     lines = [
-        f"A and {letter(place)} cannot be compared in all. {why}"
+        f"A and {letter(place)}{' cannot be compared in all.' if each.apart else ':'}"
+        f" {printable(each.why)}"
         for place, found in comparison.reservations.items()
-        for why in found
+        for each in found
     ]
     for place, of in enumerate(comparison.subjects):
+        if of.cut_short:
+            lines.append(f"{letter(place)}: Its last run was cut short and is left out here.")
         lines += [
             f"{letter(place)}: {note.plain}"
             for note in recorded.notes(of.metadata, of.summary, ended=of.ended)
@@ -69,6 +89,8 @@ def number(value: float | None, unit: Unit) -> str:
         return "-"
     if unit is Unit.SHARE:
         return f"{value:.1%}"
+    if unit is Unit.RATE:
+        return f"{value:,.0f}/s" if abs(value) >= 100 else f"{value:.3g}/s"
     if unit is Unit.SECONDS:
         return f"-{sentences.duration(-value)}" if value < 0 else sentences.duration(value)
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
@@ -138,7 +160,7 @@ def text(comparison: Comparison) -> RenderableType:
         Text(),
         table,
         Text(),
-        Text(_RULE, style="dim"),
+        *(Text(line, style="dim") for line in rule(comparison)),
         *(Text(line, style="yellow") for line in reservations(comparison)),
     )
 
@@ -151,9 +173,14 @@ def document(comparison: Comparison) -> dict[str, Any]:
             for of in comparison.subjects
         ],
         "reservations": [
-            {"recording": place, "why": list(found)}
+            {"recording": place, "why": [each.why for each in found]}
             for place, found in comparison.reservations.items()
         ],
+        "noise": {
+            "test": "Mann-Whitney U, two-sided",
+            "alpha": noise.ALPHA,
+            "tested": comparison.tested,
+        },
         "metrics": [
             {
                 "name": line.metric.name,
@@ -167,6 +194,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
                         "difference": each.difference,
                         "ratio": each.ratio,
                         "judgement": each.judgement.value,
+                        "p": each.p,
                     }
                     for each in line.differences
                 ],
@@ -186,8 +214,9 @@ def _flat(comparison: Comparison) -> Iterator[list[object]]:
             if place:
                 difference = line.differences[place - 1]
                 row += [difference.difference, difference.ratio, difference.judgement.value]
+                row += [difference.p]
             else:
-                row += [None, None, None]
+                row += [None] * 4
             yield row
 
 
@@ -197,7 +226,7 @@ def write_csv(comparison: Comparison, stream: IO[str]) -> None:
     writer.writerow(
         [
             *("metric", "unit", "file", "runs", "median", "least", "most"),
-            *("difference", "ratio", "judgement"),
+            *("difference", "ratio", "judgement", "p"),
         ]
     )
     writer.writerows(_flat(comparison))
@@ -216,7 +245,7 @@ def page(comparison: Comparison) -> str:
             page.table(
                 "Side by side", heads(comparison), map(cells, comparison.lines), words=[_SAYS]
             ),
-            page.paragraphs([_RULE]),
+            page.paragraphs(rule(comparison)),
             page.plot_grid(comparison_plots.of_comparison(comparison)),
         ],
     )

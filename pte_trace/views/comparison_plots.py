@@ -22,8 +22,14 @@ def _names(comparison: Comparison) -> list[str]:
     ]
 
 
-def _medians(subject: Subject, values: Callable[[Run], Sequence[int]]) -> list[float]:
-    return [median(column) for column in zip(*map(values, subject.summary.runs), strict=True)]
+def _medians(
+    subject: Subject, values: Callable[[Run], Sequence[int]], *, per_second: bool
+) -> list[float]:
+    runs = [run for run in subject.runs if run.duration_s]
+    numbers = (
+        [each / (run.duration_s if per_second else 1) for each in values(run)] for run in runs
+    )
+    return [median(column) for column in zip(*numbers, strict=True)]
 
 
 def _bars(
@@ -32,14 +38,15 @@ def _bars(
     labels: Sequence[str],
     values: Callable[[Run], Sequence[int]],
     *,
-    x: str,
+    what: str,
     y: str,
 ) -> go.Figure:
+    per_second = comparison.per_second
     made = figure(
         title,
         (
             go.Bar(
-                x=_medians(subject, values),
+                x=_medians(subject, values, per_second=per_second),
                 y=list(labels),
                 name=name,
                 orientation="h",
@@ -49,7 +56,7 @@ def _bars(
                 zip(_names(comparison), comparison.subjects, strict=True)
             )
         ),
-        x=x,
+        x=f"{what} per second" if per_second else f"{what} (median of the runs)",
         y=y,
         rows=len(labels) * len(comparison.subjects),
     )
@@ -60,8 +67,7 @@ def _bars(
 
 def _costs(comparison: Comparison) -> go.Figure:
     costs = [
-        total(run.counts for run in subject.summary.runs).reuse_cost
-        for subject in comparison.subjects
+        total(run.counts for run in subject.runs).reuse_cost for subject in comparison.subjects
     ]
     filled = [n for n in range(BUCKETS) if any(cost.log2[n] for cost in costs)] or [0]
     buckets = range(filled[0], filled[-1] + 1)
@@ -92,7 +98,7 @@ def _runs(comparison: Comparison) -> go.Figure:
         "Each run's duration",
         (
             go.Box(
-                y=[run.duration_s for run in subject.summary.runs],
+                y=[run.duration_s for run in subject.runs],
                 name=name,
                 boxpoints="all",
                 marker={"color": COLOURS[place % len(COLOURS)]},
@@ -119,7 +125,7 @@ def of_comparison(comparison: Comparison) -> list[go.Figure]:
                 "Write faults, by outcome",
                 OUTCOMES,
                 lambda run: run.counts.write_faults,
-                x="write faults (median of the runs)",
+                what="write faults",
                 y="outcome",
             )
         )
@@ -133,7 +139,7 @@ def of_comparison(comparison: Comparison) -> list[go.Figure]:
                     *(f"read-only: {each}" for each in REASONS),
                 ],
                 lambda run: run.counts.made_writable + run.counts.left_readonly,
-                x="PTEs (median of the runs)",
+                what="PTEs",
                 y="cause or reason",
             )
         )

@@ -164,7 +164,7 @@ def report_page(name: str, directory: Path) -> str:
 
 def comparison(name: str, directory: Path) -> Comparison:
     found, whole = summary(name, directory)
-    return compare([Subject(found.name, found.metadata, whole, False)] * 2)
+    return compare([Subject(found.name, found.metadata, whole, True)] * 2)
 
 
 def comparison_csv(name: str, directory: Path) -> str:
