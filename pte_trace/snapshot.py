@@ -50,7 +50,8 @@ class VmaRow:
     """One mapping: the VMAs that mprotect split off it are together in it.
 
     ``image`` tells programs of one PID apart. ``call_sites``: who changed its protection, as far
-    as that was asked for, the most calls first. ``ppid`` is its parent's PID.
+    as that was asked for, the most calls first. ``ppid`` is its parent's PID. ``inode`` and ``dev``
+    are its file's. ``seen_ns`` and ``born_ns``: as of the VmaRecord of it that was seen first.
     """
 
     pid: int
@@ -64,6 +65,10 @@ class VmaRow:
     image: int = 0
     call_sites: tuple[CallSite, ...] = ()
     ppid: int = 0
+    inode: int = 0
+    dev: int = 0
+    seen_ns: int = 0
+    born_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -288,6 +293,7 @@ def _cluster(alike: list[VmaRecord]) -> list[_Mapping]:
 
 def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str]) -> VmaRow:
     newest = max(members, key=lambda record: (record.changed_ns, record.seen_ns))
+    oldest = min(members, key=_seen)
     return VmaRow(
         pid=newest.pid,
         comm=comms[(newest.pid, newest.image)],
@@ -300,6 +306,10 @@ def _vma_row(members: tuple[VmaRecord, ...], comms: Mapping[tuple[int, int], str
         image=newest.image,
         call_sites=_together(site for record in members for site in record.call_sites),
         ppid=newest.ppid,
+        inode=newest.inode,
+        dev=newest.dev,
+        seen_ns=oldest.seen_ns,
+        born_ns=oldest.born_ns,
     )
 
 
