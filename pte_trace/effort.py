@@ -28,3 +28,5 @@ class Effort:
 
 
 EVERYTHING = Effort()
+# What the programs look at by themselves: of one change no more (bpf/walk.h).
+TABLES_PER_CHANGE = 4096

@@ -85,6 +85,7 @@ class _Mapping:
         self.vma = vma
         self.behavior = behavior
         self.inspects = snapshot.effort.inspects
+        self.all_asked_for = snapshot.effort.inspect is None
         self.changes = dict(zip(CAUSES, counts.changes, strict=True))
         self.ptes = dict(zip(CAUSES, counts.ptes_changed, strict=True))
         self.left = dict(zip(REASONS, counts.left_readonly, strict=True))
@@ -148,9 +149,11 @@ class _Mapping:
             yield self._finding(
                 "not_inspected", reuse, ptes_changed=self.changed, ptes_inspected=None
             )
-        for omission in OMISSIONS:
-            if self.omitted[omission]:
-                yield self._finding(f"omitted_{omission}", f"ptes_not_inspected.{omission}")
+        if self.omitted["limit"]:
+            which = "omitted_beyond" if self.all_asked_for else "omitted_limit"
+            yield self._finding(which, "ptes_not_inspected.limit")
+        if self.omitted["huge"]:
+            yield self._finding("omitted_huge", "ptes_not_inspected.huge")
 
     def _not_asked_for(self) -> Iterator[Finding]:
         """Protection changes that could not make PTEs writable."""

@@ -51,6 +51,16 @@ def _hook(attachment: Attachment) -> dict[str, Any]:
     }
 
 
+def _saved(snapshot: Snapshot, counts: Counts) -> dict[str, Any]:
+    """What *counts*, all or a part of the snapshot's, say that was saved."""
+    seconds, cost = snapshot.seconds_saved(counts), snapshot.reuse_cost
+    return {
+        "efficacy": counts.efficacy if snapshot.effort.inspects else None,
+        "seconds_saved_at_most": seconds,
+        "estimated_from": None if seconds is None or cost is None else cost.source,
+    }
+
+
 def document(snapshot: Snapshot) -> dict[str, Any]:
     """The whole snapshot, as JSON's schema 1 has it."""
     return {
@@ -88,6 +98,11 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
                 for omission, number in zip(OMISSIONS, snapshot.totals.not_inspected, strict=True)
             },
         },
+        "savings": {
+            **_saved(snapshot, snapshot.totals),
+            "avoidable_faults": snapshot.totals.avoidable,
+            "reuse_fault_ns": snapshot.reuse_cost and snapshot.reuse_cost.nanoseconds,
+        },
     }
 
 
@@ -117,18 +132,19 @@ def write_csv(
     header: bool = True,
     first: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
-    """A line per row of ``vmas``, each beginning with the columns *first*.
+    """A line per row of ``vmas``, each beginning with the columns *first*; what was saved is last.
 
     Control characters in names are shown as escapes.
     """
-    counted = row(NOTHING, snapshot.effort)
+    counted = {**row(NOTHING, snapshot.effort), **_saved(snapshot, NOTHING)}
     columns = [name for name, _ in _flat({**first, **_VMA_COLUMNS, **counted})]
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     if header:
         writer.writeheader()
-    for vma in document(snapshot)["vmas"]:
-        vma["comm"], vma["name"] = printable(vma["comm"]), printable(vma["name"])
-        writer.writerow(dict(_flat({**first, **vma})))
+    for vma, shown in zip(snapshot.vmas, document(snapshot)["vmas"], strict=True):
+        names = {"comm": printable(vma.comm), "name": printable(vma.name)}
+        saved = _saved(snapshot, vma.counts)
+        writer.writerow(dict(_flat({**first, **shown, **names, **saved})))
 
 
 _VMA_COLUMNS = dict.fromkeys(("pid", "comm", "start", "end", "perms", "kind", "name"))

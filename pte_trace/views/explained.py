@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from pte_trace.behavior import Behavior
+from pte_trace.effort import TABLES_PER_CHANGE
 from pte_trace.explanation import Explanation, Finding, Value
 from pte_trace.records import CAUSES, JIT, OMISSIONS, OUTCOMES, CallSite, Frame
 from pte_trace.snapshot import Snapshot, VmaRow, total
@@ -94,6 +95,14 @@ _SAID: Mapping[str, _Said] = {
         ),
         "Whether they were made writable.",
         "Leave out --inspect.",
+    ),
+    "omitted_beyond": _Said(
+        lambda e: (
+            f"{_several(e, 'ptes_not_inspected.limit', 'changed PTE')} were not looked at: of one"
+            f" change no more than {TABLES_PER_CHANGE:,} page tables are."
+        ),
+        "Whether they were made writable.",
+        "Changes of at most 8 GiB at a time.",
     ),
     "omitted_huge": _Said(
         lambda e: (

@@ -19,9 +19,9 @@ from rich.live import Live
 from rich.text import Text
 
 from pte_trace.snapshot import SORT_FIELDS, Snapshot
-from pte_trace.views import sentences, text
+from pte_trace.views import text
 
-_LINES_AROUND_ROWS = 6
+_LINES_BELOW = 2
 _AT_ONCE = 4096
 _HUNG_UP = "q"
 
@@ -67,8 +67,8 @@ class _View:
         keys = _line(f"q quit  s sort  a accumulate   {since}, by {self.sort}", "dim")
         if snapshot is None:
             return Group(_line("The first interval is being counted."), Text(), keys)
-        room = max(1, height - _LINES_AROUND_ROWS - len(sentences.notes(snapshot)))
-        return Group(text.interval(snapshot, self.sort, min(room, self.rows or room)), keys)
+        room = max(1, height - _LINES_BELOW - text.lines_without_rows(snapshot))
+        return Group(text.screen(snapshot, self.sort, min(room, self.rows or room)), keys)
 
 
 @contextmanager

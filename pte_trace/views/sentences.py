@@ -7,6 +7,7 @@ from collections import Counter
 from rich.text import Text
 
 from pte_trace import explanation, plan
+from pte_trace.effort import TABLES_PER_CHANGE, Effort
 from pte_trace.records import OMISSIONS, Counts
 from pte_trace.snapshot import Kernel, Snapshot
 
@@ -16,7 +17,7 @@ _REASONS = {
     "soft_dirty": "soft-dirty tracking",
     "uffd_wp": "userfaultfd write protection",
     "shared": "pages not exclusive or not anonymous",
-    explanation.NOT_INSPECTED: "PTEs that were not inspected",
+    explanation.NOT_INSPECTED: "what was not inspected",
     explanation.NOT_ASKED: "userfaultfd's write protection lifted without asking for writable PTEs",
 }
 
@@ -87,6 +88,19 @@ def saved(snapshot: Snapshot, counts: Counts) -> str:
     )
 
 
+def saved_at_most(snapshot: Snapshot) -> Text:
+    """The time saved, in one line: an estimate, and its source."""
+    seconds, cost = snapshot.seconds_saved(snapshot.totals), snapshot.reuse_cost
+    if not snapshot.effort.inspects:
+        return Text("Time saved: not known (--inspect none).")
+    if seconds is None or cost is None:
+        return Text("Time saved: not known, for no wp_reuse fault was timed.")
+    of_inspected = ", of what was inspected" if _omitted(snapshot.totals)["limit"] else ""
+    return Text(
+        f"At most {duration(seconds)} saved{of_inspected}: an estimate, from {cost.source}."
+    )
+
+
 def _remaining(snapshot: Snapshot) -> str:
     avoidable = snapshot.totals.avoidable
     if not avoidable:
@@ -120,6 +134,13 @@ def _why(snapshot: Snapshot) -> str:
     return f": {why}{others}"
 
 
+def limit(effort: Effort) -> str:
+    """What kept PTEs from being inspected."""
+    if effort.inspect is None:
+        return f"beyond the {TABLES_PER_CHANGE:,} page tables that are looked at of one change"
+    return f"--inspect {effort.inspect}"
+
+
 def _omitted(counts: Counts) -> dict[str, int]:
     return dict(zip(OMISSIONS, counts.not_inspected, strict=True))
 
@@ -131,7 +152,7 @@ def _not_looked_at(snapshot: Snapshot) -> list[str]:
         lines.append("PTEs made writable and left read-only are not known (--inspect none).")
     if omitted["limit"]:
         lines.append(
-            f"Not inspected (--inspect): {several(omitted['limit'], 'changed PTE')},"
+            f"Not inspected ({limit(snapshot.effort)}): {several(omitted['limit'], 'changed PTE')},"
             " in neither WRITABLE nor READONLY."
         )
     if omitted["huge"]:

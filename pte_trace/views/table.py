@@ -26,19 +26,22 @@ _COLUMNS = (
     *("CHANGES", "PTES", "WRITABLE", "READONLY", "FAULTS", *_OUTCOME_HEADINGS.values(), "EFFICACY"),
 )
 _LEFT_OUT_FIRST = (
-    *("RANGE", "PERM", "ERROR", "UFFD", "SHARED", "CHANGES", "EFFICACY", "READONLY", "COMM"),
-    *("OTHER", "PTES", "COPY", "PID", "REUSE", "WRITABLE", "MAPPING"),
+    *("RANGE", "PERM", "ERROR", "UFFD", "SHARED", "CHANGES", "OTHER", "READONLY", "PTES", "COMM"),
+    *("COPY", "EFFICACY", "PID", "REUSE", "WRITABLE", "MAPPING"),
 )
 _ALIGNED_LEFT = ("COMM", "RANGE", "PERM", "MAPPING")
 _BETWEEN_COLUMNS = 2
 _NARROWEST_MAPPING = 12
 _UNKNOWN = Text("?", style="dim")
+_AT_LEAST = "≥"
+_LEGEND = f"{_AT_LEAST} at least: not every PTE that was changed there was inspected."
 
 
 class VmaTable:
     """A line per mapping, and the totals of all, also of the *hidden* ones not shown.
 
     Where it is too wide for the terminal columns are left out and long names cut, never a number.
+    What is known in part only is marked, and a line below says so.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class VmaTable:
         label = f"total ({hidden:,} more)" if hidden else "total"
         self._lines = [_line(row, effort) for row in rows]
         self._lines.append({"MAPPING": Text(label, style="bold"), **_numbers(totals, effort)})
+        self.has_legend = _in_part(totals)
         self._narrowest_mapping = max(_NARROWEST_MAPPING, len(label))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -59,6 +63,8 @@ class VmaTable:
             shown.remove(heading)
         spare = max(0, options.max_width - _width_of(shown, widths))
         yield self._table(shown, widths["MAPPING"] + spare)
+        if self.has_legend:
+            yield Text(_LEGEND, style="yellow", no_wrap=True, overflow="ellipsis")
 
     def _width(self, heading: str) -> int:
         cells = (line[heading].cell_len for line in self._lines if heading in line)
@@ -96,16 +102,30 @@ def _line(vma: VmaRow, effort: Effort) -> dict[str, Text]:
 def _numbers(counts: Counts, effort: Effort) -> dict[str, Text]:
     """The cells of the columns that count."""
     outcomes = zip(OUTCOMES, counts.write_faults, strict=True)
-    inspected = effort.inspects
     return {
         "CHANGES": _number(sum(counts.changes)),
         "PTES": _number(sum(counts.ptes_changed)),
-        "WRITABLE": _number(sum(counts.made_writable)) if inspected else _UNKNOWN,
-        "READONLY": _number(sum(counts.left_readonly)) if inspected else _UNKNOWN,
         "FAULTS": _number(sum(counts.write_faults)),
         **{_OUTCOME_HEADINGS[name]: _number(faults) for name, faults in outcomes},
-        "EFFICACY": _share(counts.efficacy) if inspected else _UNKNOWN,
+        **_inspected(counts, effort),
     }
+
+
+def _inspected(counts: Counts, effort: Effort) -> dict[str, Text]:
+    """Those that rest on the PTEs inspected."""
+    if not effort.inspects:
+        return dict.fromkeys(("WRITABLE", "READONLY", "EFFICACY"), _UNKNOWN)
+    numbers = {"WRITABLE": sum(counts.made_writable), "READONLY": sum(counts.left_readonly)}
+    if not _in_part(counts):
+        shown = {heading: _number(number) for heading, number in numbers.items()}
+        return {**shown, "EFFICACY": _share(counts.efficacy)}
+    shown = {heading: Text(f"{_AT_LEAST}{number:,}") for heading, number in numbers.items()}
+    share = counts.efficacy
+    return {**shown, "EFFICACY": _UNKNOWN if share is None else Text(f"{_AT_LEAST}{share:.1%}")}
+
+
+def _in_part(counts: Counts) -> bool:
+    return any(counts.not_inspected)
 
 
 def _number(value: int) -> Text:

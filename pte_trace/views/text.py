@@ -12,6 +12,7 @@ from pte_trace.views import sentences
 from pte_trace.views.table import VmaTable
 
 _PIPE_WIDTH = 1000
+_HEADING_HEADER_TOTALS = 3
 
 
 def console(stream: IO[str]) -> Console:
@@ -35,10 +36,25 @@ def report(snapshot: Snapshot) -> RenderableType:
 
 def interval(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
     """One interval, as `top` shows it: at most *rows* mappings, the totals of all."""
+    return Group(screen(snapshot, sort, rows), Text())
+
+
+def screen(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
+    """An interval, each sentence on one line."""
     shown = ordered(snapshot.vmas, sort)[:rows]
     hidden = len(snapshot.vmas) - len(shown)
     table = VmaTable(shown, snapshot.totals, snapshot.effort, hidden)
-    said = [sentences.heading(snapshot), *sentences.notes(snapshot)]
+    heading, *below = said = [sentences.heading(snapshot), *_below(snapshot)]
     for line in said:
         line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(said[0], table, *said[1:], Text())
+    return Group(heading, table, *below)
+
+
+def lines_without_rows(snapshot: Snapshot) -> int:
+    """So many lines a screen has beside its rows."""
+    table = VmaTable([], snapshot.totals, snapshot.effort)
+    return _HEADING_HEADER_TOTALS + table.has_legend + len(_below(snapshot))
+
+
+def _below(snapshot: Snapshot) -> list[Text]:
+    return [sentences.saved_at_most(snapshot), *sentences.notes(snapshot)]

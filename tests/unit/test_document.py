@@ -12,7 +12,7 @@ import pytest
 from pte_trace import plan
 from pte_trace.effort import Effort
 from pte_trace.records import BUCKETS, OUTCOMES
-from pte_trace.snapshot import Health, Kernel, Snapshot
+from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
 from pte_trace.views.document import document, write_csv, write_json
 from pte_trace.views.printable import printable
 from tests.builders import counts, histogram, host_without, record, snapshot
@@ -123,6 +123,13 @@ def test_the_document_is_schema_1() -> None:
             "probe_seconds": 0.25,
             "ptes_not_inspected": {"huge": 512, "limit": 1},
         },
+        "savings": {
+            "efficacy": 720 / 723,
+            "seconds_saved_at_most": 720 * 3e-9,
+            "estimated_from": "3 wp_reuse faults timed here",
+            "avoidable_faults": 3,
+            "reuse_fault_ns": 3.0,
+        },
     }
 
 
@@ -136,6 +143,7 @@ def test_keys_are_in_the_designs_order() -> None:
         "processes",
         "vmas",
         "health",
+        "savings",
     ]
 
 
@@ -161,6 +169,25 @@ def test_what_was_not_inspected_is_null() -> None:
         )
         assert row["fault_ns"]["wp_reuse"] == UNTIMED
     assert document(made)["health"]["ptes_not_inspected"] == {"huge": None, "limit": None}
+
+
+def test_savings_that_are_not_known_are_null() -> None:
+    some = record(counts=counts(faults={"wp_reuse": 1}, writable={"mprotect": 3}))
+    assert document(snapshot(some))["savings"] == {
+        "efficacy": 0.75,
+        "seconds_saved_at_most": None,
+        "estimated_from": None,
+        "avoidable_faults": 1,
+        "reuse_fault_ns": None,
+    }
+    made = snapshot(some, effort=Effort(inspect=0), calibration=ReuseCost(1000.0, "elsewhere"))
+    assert document(made)["savings"] == {
+        "efficacy": None,
+        "seconds_saved_at_most": None,
+        "estimated_from": None,
+        "avoidable_faults": 1,
+        "reuse_fault_ns": 1000.0,
+    }
 
 
 def test_what_was_not_timed_is_null() -> None:
@@ -248,6 +275,7 @@ def test_csv_has_a_column_for_each_count() -> None:
         *("fault_ns_wp_uffd_count", "fault_ns_wp_uffd_sum"),
         *("fault_ns_other_count", "fault_ns_other_sum"),
         *("fault_ns_error_count", "fault_ns_error_sum"),
+        *("efficacy", "seconds_saved_at_most", "estimated_from"),
     ]
 
 
@@ -290,6 +318,9 @@ def test_csv_has_a_line_for_each_mapping() -> None:
         "fault_ns_other_sum": "1",
         "fault_ns_error_count": "0",
         "fault_ns_error_sum": "0",
+        "efficacy": str(720 / 723),
+        "seconds_saved_at_most": "2.16e-06",
+        "estimated_from": "3 wp_reuse faults timed here",
     }
 
 
@@ -303,6 +334,7 @@ def test_csv_leaves_empty_what_was_not_looked_at() -> None:
         column
         for column in first
         if column.startswith(("ptes_inspected", "ptes_made", "ptes_left", "fault_ns"))
+        or column in ("efficacy", "seconds_saved_at_most", "estimated_from")
     }
 
 

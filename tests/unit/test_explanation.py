@@ -164,11 +164,11 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
         ("saved",),
     ),
     (
-        "beyond --inspect",
+        "more than is looked at of one change",
         toggled({"wp_reuse": 5}, omitted={"limit": 10}),
         TODAY,
         {},
-        ("omitted_limit",),
+        ("omitted_beyond",),
     ),
     (
         "huge pages",
@@ -217,6 +217,11 @@ def test_counts_show_just_these(
 @pytest.mark.parametrize("of", [toggled({"wp_reuse": 10}), RELRO])
 def test_without_inspection_nothing_is_claimed_of_ptes(of: Any) -> None:
     assert explained(of, effort=NO_INSPECTION).kinds == ("not_inspected",)
+
+
+def test_what_an_option_left_out_is_not_laid_to_the_programs() -> None:
+    of = toggled({"wp_reuse": 5}, omitted={"limit": 10})
+    assert explained(of, effort=Effort(inspect=2)).kinds == ("omitted_limit",)
 
 
 def test_without_inspection_an_old_kernel_is_still_known() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from pte_trace import plan
 from pte_trace.snapshot import SORT_FIELDS, Health, Snapshot
 from pte_trace.views.live import _View
-from tests.builders import host_without, record, snapshot
+from tests.builders import counts, host_without, record, snapshot
 
 
 def busy_machine(**changes: Any) -> Snapshot:
@@ -20,7 +20,8 @@ def busy_machine(**changes: Any) -> Snapshot:
 
 
 def with_every_note() -> Snapshot:
-    return busy_machine(
+    return snapshot(
+        *(record(pid=pid, counts=counts(omitted={"limit": 1})) for pid in range(1000, 1060)),
         hooks=plan.make(host_without("change_pte_range")).attachments,
         health=Health(map_full=12_345, missed_runs=678),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from pte_trace import plan
-from pte_trace.effort import Effort
+from pte_trace.effort import TABLES_PER_CHANGE, Effort
+from pte_trace.program import source
 from pte_trace.records import Counts, Histogram
 from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
 from pte_trace.views import sentences
@@ -194,7 +196,7 @@ def test_one_fault_without_a_reason_is_it() -> None:
 
 def test_what_was_not_inspected_may_be_why() -> None:
     some = counts(faults={"wp_reuse": 9}, omitted={"limit": 9})
-    assert summary(some).endswith(" 9 avoidable faults remained: PTEs that were not inspected.")
+    assert summary(some).endswith(" 9 avoidable faults remained: what was not inspected.")
 
 
 def test_userfaultfd_that_asks_for_nothing_is_why() -> None:
@@ -209,6 +211,29 @@ def test_where_only_totals_are_known_no_reason_is_said() -> None:
     some = counts(readonly={"soft_dirty": 9}, faults={"wp_reuse": 9})
     made = snapshot(record(counts=some), vmas=())
     assert sentences.summary(made).plain.endswith(" 9 avoidable faults remained.")
+
+
+def saved_at_most(of: Counts, **changes: Any) -> str:
+    return sentences.saved_at_most(snapshot(record(counts=of), **changes)).plain
+
+
+def test_the_time_saved_is_said_in_a_line_with_its_source() -> None:
+    some = counts(writable={"mprotect": 2219}, costs=fault_cost(*[1036] * 96, 1047))
+    assert saved_at_most(some) == (
+        "At most 2.3 ms saved: an estimate, from 97 wp_reuse faults timed here."
+    )
+    some = counts(writable={"mprotect": 3}, omitted={"limit": 1})
+    assert saved_at_most(some, calibration=ReuseCost(1000.0, "faults of our own")) == (
+        "At most 3 µs saved, of what was inspected: an estimate, from faults of our own."
+    )
+
+
+def test_a_time_saved_that_is_not_known_is_said_so() -> None:
+    some = counts(writable={"mprotect": 3})
+    assert saved_at_most(some) == "Time saved: not known, for no wp_reuse fault was timed."
+    assert saved_at_most(some, effort=Effort(inspect=0)) == (
+        "Time saved: not known (--inspect none)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,8 +262,8 @@ def test_healthy_tracing_needs_no_notes() -> None:
     assert sentences.notes(snapshot(record())) == []
 
 
-def with_omitted(**omitted: int) -> Snapshot:
-    return snapshot(record(counts=counts(omitted=omitted)))
+def with_omitted(inspect: int | None = None, **omitted: int) -> Snapshot:
+    return snapshot(record(counts=counts(omitted=omitted)), effort=Effort(inspect))
 
 
 @pytest.mark.parametrize(
@@ -259,8 +284,13 @@ def with_omitted(**omitted: int) -> Snapshot:
             "PTEs made writable and left read-only are not known (--inspect none).",
         ),
         (
+            with_omitted(limit=12_345, inspect=10),
+            "Not inspected (--inspect 10): 12,345 changed PTEs, in neither WRITABLE nor READONLY.",
+        ),
+        (
             with_omitted(limit=12_345),
-            "Not inspected (--inspect): 12,345 changed PTEs, in neither WRITABLE nor READONLY.",
+            "Not inspected (beyond the 4,096 page tables that are looked at of one change):"
+            " 12,345 changed PTEs, in neither WRITABLE nor READONLY.",
         ),
         (
             with_omitted(huge=1024),
@@ -281,7 +311,8 @@ def with_omitted(**omitted: int) -> Snapshot:
         "degraded",
         "PID namespace",
         "not inspected",
-        "limit",
+        "limit of an option",
+        "limit of the programs",
         "huge",
         "sampled",
         "map full",
@@ -290,3 +321,9 @@ def with_omitted(**omitted: int) -> Snapshot:
 )
 def test_what_was_left_out_is_said(made: Snapshot, said: str) -> None:
     assert [note.plain for note in sentences.notes(made)] == [said]
+
+
+def test_the_limit_that_is_said_is_the_programs() -> None:
+    assert re.findall(r"define TABLES_PER_CHANGE\s+(\d+)", source("walk.h")) == [
+        str(TABLES_PER_CHANGE)
+    ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from pte_trace.effort import EVERYTHING, Effort
-from pte_trace.records import NOTHING, OUTCOMES, Counts
+from pte_trace.records import NOTHING, OMISSIONS, OUTCOMES, Counts
 from pte_trace.snapshot import VmaRow, total
 from pte_trace.views.table import VmaTable
 from tests.builders import counts
@@ -88,6 +88,34 @@ def test_what_was_inspected_in_part_is_shown() -> None:
     assert cells(SOME, Effort(inspect=1, costs=0)) == cells(SOME)
 
 
+@pytest.mark.parametrize("omission", OMISSIONS)
+def test_a_row_that_was_not_inspected_in_full_is_marked(omission: str) -> None:
+    some = counts(
+        ptes={"mprotect": 100},
+        writable={"mprotect": 10},
+        faults={"wp_reuse": 2},
+        omitted={omission: 90},
+    )
+    header, marked, other, totals, *legend = shown([mapping(some), mapping(SOME)])
+    in_part = dict(zip(header, marked, strict=True))
+    assert in_part["PTES"] == "100"
+    assert [in_part[each] for each in ("WRITABLE", "READONLY", "EFFICACY")] == [
+        *("≥10", "≥0", "≥83.3%")
+    ]
+    assert other == list(cells(SOME).values())
+    assert [each for each in totals if each.startswith("≥")] == ["≥10,010", "≥1,234", "≥80.0%"]
+    assert " ".join(legend[0]).startswith("≥ at least: not every PTE that was changed")
+
+
+def test_of_nothing_inspected_no_efficacy_is_known() -> None:
+    header, row, *_ = shown([mapping(counts(ptes={"mprotect": 9}, omitted={"limit": 9}))])
+    assert row[header.index("EFFICACY")] == "?"
+
+
+def test_where_all_was_inspected_nothing_is_marked() -> None:
+    assert not any("≥" in cell for line in shown([mapping(SOME)]) for cell in line)
+
+
 def test_the_last_line_has_the_totals() -> None:
     header, *_, totals = shown([mapping(SOME), mapping(SOME, pid=2)])
     assert totals[0] == "total"
@@ -118,6 +146,12 @@ def test_80_columns_show_what_matters_most(number: int) -> None:
     header, _, totals = shown(rows, 80, hidden=12_345)
     assert {"PID", "MAPPING", "WRITABLE", "FAULTS", "REUSE"} <= set(header)
     assert totals[:3] == ["total", "(12,345", "more)"]
+
+
+def test_80_columns_show_the_efficacy_of_an_ordinary_row() -> None:
+    for width in (80, 100):
+        header, *_ = shown([mapping(SOME, pid=12_345, name="/usr/lib/libc.so.6")], width)
+        assert {"WRITABLE", "FAULTS", "REUSE", "EFFICACY"} <= set(header)
 
 
 def test_columns_come_back_one_by_one_with_width() -> None:

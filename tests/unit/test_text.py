@@ -111,6 +111,11 @@ def test_an_interval_is_ordered_as_asked_for() -> None:
     assert lines[2].split()[2].startswith("55d0c")
 
 
+def test_an_interval_says_what_was_saved() -> None:
+    lines = printed(text.interval(three_mappings(), "faults", 1)).splitlines()
+    assert lines[4] == "At most 11.4 ms saved: an estimate, from 500 wp_reuse faults timed here."
+
+
 def test_notes_stand_below_the_numbers() -> None:
     made = three_mappings(health=Health(map_full=1234, missed_runs=5678))
     said = [note.plain for note in sentences.notes(made)]
