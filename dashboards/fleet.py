@@ -1,15 +1,20 @@
-"""All machines: which kernels, what they save, and which should and don't. Recorded series only."""
+"""All machines: which kernels, what they save, and which should and don't.
+
+Recorded series and pte_trace_kernel_info only, so that it works above several Prometheus servers.
+There each has a label of its own on its `release:` series, and a machine whose kernel was changed
+has two kernels for some minutes.
+"""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.parts import (
+    CPUS,
     FLEET,
     MACHINE,
     NUMBER,
     PER_SECOND,
-    SECONDS,
     SHARE,
     lines,
     now,
@@ -21,12 +26,28 @@ from dashboards.parts import (
 )
 
 _OF = '{release=~"$release"}'
-_SHOULD = "instance:pte_trace_kernel_lacks_optimization:info"
+_THESE = '{instance=~"$instance",release=~"$release"}'
+_MADE = f"release:pte_trace_ptes_made_writable:rate5m{_OF}"
+_SAVED = f"release:pte_trace_saved_seconds:rate5m{_OF}"
+_AVOIDABLE = 'release:pte_trace_write_faults:rate5m{release=~"$release",outcome="wp_reuse"}'
+_SHOULD = (
+    f"max by (job, instance, release) (instance:pte_trace_kernel_lacks_optimization:info{_THESE})"
+)
+# Of each machine the one that was seen last.
+_KERNEL = (
+    "(max by (job, instance, release, optimization)"
+    f" (topk by (job, instance) (1, timestamp(pte_trace_kernel_info{_THESE}))) > bool 0)"
+)
+_AND_KERNEL = f" * on (job, instance) group_left (release, optimization) {_KERNEL}"
 _TO_MACHINE = (
     "Show this machine",
     f"/d/{MACHINE}?var-instance=${{__data.fields.instance}}&var-datasource=${{datasource}}"
     "&${__url_time_range}",
 )
+
+
+def _by_release(series: str) -> str:
+    return f"sum by (release) ({series})"
 
 
 def build() -> Dashboard:
@@ -36,6 +57,12 @@ def build() -> Dashboard:
         "Kernels across machines, and what mprotect's optimization saves on each release.",
         query_variable(
             "release", "Kernel", "label_values(pte_trace_kernel_info, release)", several=True
+        ),
+        query_variable(
+            "instance",
+            "Machine (in the lists)",
+            'label_values(pte_trace_kernel_info{release=~"$release"}, instance)',
+            several=True,
         ),
     )
     _numbers(made)
@@ -52,6 +79,7 @@ def _numbers(made: Dashboard) -> None:
             "Machines whose exporter answers.",
             NUMBER,
             now(f"sum(release:pte_trace_machines:count{_OF})"),
+            span=3,
         )
     )
     made.with_panel(
@@ -63,6 +91,7 @@ def _numbers(made: Dashboard) -> None:
                 'sum(release:pte_trace_machines:count{release=~"$release",optimization="true"})'
                 " or vector(0)"
             ),
+            span=3,
         )
     )
     made.with_panel(
@@ -70,17 +99,19 @@ def _numbers(made: Dashboard) -> None:
             "Should have it and don't",
             "Machines with Linux 6.0 or newer on which it is absent.",
             NUMBER,
-            now(f"count({_SHOULD}{_OF}) or vector(0)"),
+            now(f"count({_SHOULD}) or vector(0)"),
             bad_above=1,
+            span=3,
         )
     )
     made.with_panel(
         number(
             "Saved at most",
-            "CPU-seconds saved each second on all machines: an estimate. PTEs made writable (each"
-            " at most one fault avoided) times the mean time of a wp_reuse fault there.",
-            SECONDS,
-            now(f"sum(release:pte_trace_saved_seconds:rate5m{_OF})"),
+            "CPU-seconds saved each second, which are CPUs, on all machines: an estimate. PTEs"
+            " made writable (each at most one fault avoided) times the mean time of a wp_reuse"
+            " fault there.",
+            CPUS,
+            now(f"sum({_SAVED})"),
         )
     )
     made.with_panel(
@@ -88,21 +119,30 @@ def _numbers(made: Dashboard) -> None:
             "Avoidable faults",
             "wp_reuse faults a second on all machines.",
             PER_SECOND,
-            now(
-                'sum(release:pte_trace_write_faults:rate5m{release=~"$release",outcome="wp_reuse"})'
-            ),
+            now(f"sum({_AVOIDABLE})"),
         )
     )
     made.with_panel(
         number(
             "Efficacy",
-            "PTEs made writable, of those and the avoidable faults that remained, on all machines.",
+            "PTEs made writable, of those and the avoidable faults that remained, on all machines."
+            " Understated where not all PTEs were looked at.",
             SHARE,
+            now(f"sum({_MADE}) / (sum({_MADE}) + sum({_AVOIDABLE}))"),
+            span=3,
+        )
+    )
+    made.with_panel(
+        number(
+            "Not all PTEs looked at",
+            "Machines with changes of protection longer than the exporter looks at (--inspect):"
+            " their efficacy, and what is saved there, is more than is shown.",
+            NUMBER,
             now(
-                f"sum(release:pte_trace_ptes_made_writable:rate5m{_OF})"
-                f" / (sum(release:pte_trace_ptes_made_writable:rate5m{_OF}) + "
-                'sum(release:pte_trace_write_faults:rate5m{release=~"$release",outcome="wp_reuse"}))'
+                "count((max by (job, instance) (instance:pte_trace_inspected:ratio_rate5m) < 1)"
+                f"{_AND_KERNEL}) or vector(0)"
             ),
+            bad_above=1,
         )
     )
 
@@ -114,16 +154,19 @@ def _over_time(made: Dashboard) -> None:
             "Efficacy by kernel release",
             "PTEs made writable, of those and the avoidable faults that remained.",
             SHARE,
-            over_time(f"release:pte_trace_efficacy:ratio_rate5m{_OF}", "{{release}}"),
+            over_time(
+                f"{_by_release(_MADE)} / ({_by_release(_MADE)} + {_by_release(_AVOIDABLE)} > 0)",
+                "{{release}}",
+            ),
             most=1,
         )
     )
     made.with_panel(
         lines(
             "CPU time saved by kernel release",
-            "CPU-seconds saved a second, at most; an estimate.",
-            SECONDS,
-            over_time(f"release:pte_trace_saved_seconds:rate5m{_OF}", "{{release}}"),
+            "CPU-seconds saved each second, which are CPUs: at most, an estimate.",
+            CPUS,
+            over_time(_by_release(_SAVED), "{{release}}"),
             stacked=True,
         )
     )
@@ -132,10 +175,7 @@ def _over_time(made: Dashboard) -> None:
             "Avoidable faults by kernel release",
             "wp_reuse faults that remained.",
             PER_SECOND,
-            over_time(
-                'release:pte_trace_write_faults:rate5m{release=~"$release",outcome="wp_reuse"}',
-                "{{release}}",
-            ),
+            over_time(_by_release(_AVOIDABLE), "{{release}}"),
             stacked=True,
         )
     )
@@ -145,7 +185,7 @@ def _over_time(made: Dashboard) -> None:
             "Machines whose exporter answers.",
             NUMBER,
             over_time(
-                f"release:pte_trace_machines:count{_OF}",
+                f"sum by (release, optimization) (release:pte_trace_machines:count{_OF})",
                 "{{release}}, optimization: {{optimization}}",
             ),
             stacked=True,
@@ -163,9 +203,8 @@ def _machines(made: Dashboard) -> None:
             " exporter does not inspect PTEs. A click on one leads to its dashboard.",
             SHARE,
             now(
-                "instance:pte_trace_efficacy:ratio_rate5m * on (job, instance)"
-                f" group_left (release, optimization) pte_trace_kernel_info{_OF}"
-                f" or on (job, instance) pte_trace_kernel_info{_OF} * NaN"
+                "max by (job, instance) (instance:pte_trace_efficacy:ratio_rate5m)"
+                f"{_AND_KERNEL} or on (job, instance) {_KERNEL} * NaN"
             ),
             hidden=hidden,
             value="efficacy",
@@ -177,7 +216,7 @@ def _machines(made: Dashboard) -> None:
             "Should have it and don't",
             "Linux 6.0 or newer, and mprotect() leaves PTEs read-only all the same. Empty is good.",
             NUMBER,
-            now(f"{_SHOULD}{_OF}"),
+            now(_SHOULD),
             hidden=(*hidden, "Value"),
             links={"instance": _TO_MACHINE},
         )
@@ -185,11 +224,12 @@ def _machines(made: Dashboard) -> None:
     made.with_panel(
         rows(
             "Saved most",
-            "The machines on which most CPU time is saved a second, at most; an estimate.",
-            SECONDS,
+            "The machines on which most CPU time is saved, at most: an estimate. CPU-seconds each"
+            " second, which are CPUs.",
+            CPUS,
             now(
-                "topk(20, instance:pte_trace_saved_seconds:rate5m * on (job, instance)"
-                f" group_left (release) pte_trace_kernel_info{_OF})"
+                "topk(20, max by (job, instance) (instance:pte_trace_saved_seconds:rate5m)"
+                f"{_AND_KERNEL})"
             ),
             hidden=hidden,
             value="saved",
@@ -202,11 +242,11 @@ def _machines(made: Dashboard) -> None:
             "The machines with the most wp_reuse faults a second.",
             PER_SECOND,
             now(
-                'topk(20, instance:pte_trace_write_faults:rate5m{outcome="wp_reuse"}'
-                " * on (job, instance) group_left (release, optimization)"
-                f" pte_trace_kernel_info{_OF})"
+                "topk(20, max by (job, instance)"
+                ' (instance:pte_trace_write_faults:rate5m{outcome="wp_reuse"})'
+                f"{_AND_KERNEL})"
             ),
-            hidden=(*hidden, "outcome"),
+            hidden=hidden,
             value="faults",
             links={"instance": _TO_MACHINE},
         )

@@ -27,6 +27,11 @@ _INSTANCE = '{instance="$instance"}'
 _MADE = f"pte_trace_ptes_made_writable_total{{{_HERE}}}"
 _FAULTS = f"pte_trace_write_faults_total{{{_HERE}}}"
 _AVOIDABLE = f'pte_trace_write_faults_total{{{_HERE},outcome="wp_reuse"}}'
+_INSPECTED = f"pte_trace_ptes_inspected_total{_INSTANCE}"
+# There is no PTE to look at in a huge page.
+_BEYOND = 'pte_trace_ptes_not_inspected_total{instance="$instance",omission="limit"}'
+_NOT_LOOKED_AT = "{beyond} / ({inspected} + {beyond} > 0) or {inspected} * 0"
+_OTHER = 'pte_trace_write_faults_total{instance="$instance",comm="other",mapping="other"}'
 _COST = f"max(pte_trace_wp_reuse_cost_seconds{_INSTANCE})"
 
 
@@ -71,15 +76,32 @@ def _is_it_on(made: Dashboard) -> None:
                 f"pte_trace_kernel_info{_INSTANCE}",
                 "Linux {{release}}, optimization: {{optimization}}",
             ),
+            span=6,
         )
     )
     made.with_panel(
         number(
             "Efficacy",
             "The share of avoidable faults that was avoided in this time: PTEs made writable,"
-            " of those and the wp_reuse faults that remained.",
+            " of those and the wp_reuse faults that remained. Understated where not all PTEs were"
+            " looked at.",
             SHARE,
             now(f"{_increase(_MADE)} / ({_increase(_MADE)} + {_increase(_AVOIDABLE)})"),
+            span=3,
+        )
+    )
+    made.with_panel(
+        number(
+            "PTEs not looked at",
+            "Of those changed in this time by calls that asked for writable ones, on the whole"
+            " machine: they were beyond what the exporter looks at in one call (--inspect)."
+            " Efficacy and time saved rest on the others, and are more than is shown.",
+            SHARE,
+            now(
+                _NOT_LOOKED_AT.format(inspected=_increase(_INSPECTED), beyond=_increase(_BEYOND)),
+            ),
+            bad_above=0.0001,
+            span=3,
         )
     )
     made.with_panel(
@@ -89,6 +111,7 @@ def _is_it_on(made: Dashboard) -> None:
             " avoided) times the mean time of the wp_reuse faults that were timed.",
             SECONDS,
             now(f"{_increase(_MADE)} * {_COST}"),
+            span=3,
         )
     )
     made.with_panel(
@@ -97,16 +120,21 @@ def _is_it_on(made: Dashboard) -> None:
             "wp_reuse faults in this time: the page was the process's own already.",
             NUMBER,
             now(_increase(_AVOIDABLE)),
+            span=3,
         )
     )
     made.with_panel(
         number(
-            "Hooks not attached",
-            "Kernel functions that the exporter could not attach to. mmap_region may be"
-            " missing: then some rows are shown as one.",
+            "Hooks not run",
+            "Kernel functions whose events are not counted, as the kernel was told not to run what"
+            " is attached there. mmap_region is left out: without it some rows are one.",
             NUMBER,
-            now(f"count(pte_trace_hook_attached{_INSTANCE} == 0) or vector(0)"),
+            now(
+                'count(pte_trace_hook_attached{instance="$instance",hook!="mmap_region"} == 0)'
+                " or vector(0)"
+            ),
             bad_above=1,
+            span=3,
         )
     )
 
@@ -116,9 +144,14 @@ def _over_time(made: Dashboard) -> None:
     made.with_panel(
         lines(
             "Efficacy",
-            "PTEs made writable, of those and the avoidable faults that remained.",
+            "PTEs made writable, of those and the avoidable faults that remained; and the share of"
+            " PTEs that this does not rest on, on the whole machine.",
             SHARE,
             over_time(f"{_rate(_MADE)} / ({_rate(_MADE)} + {_rate(_AVOIDABLE)})", "efficacy"),
+            over_time(
+                _NOT_LOOKED_AT.format(inspected=_rate(_INSPECTED), beyond=_rate(_BEYOND)),
+                "PTEs not looked at",
+            ),
             most=1,
         )
     )
@@ -189,6 +222,34 @@ def _over_time(made: Dashboard) -> None:
             "PTEs that those calls processed, by the kernel's own return value.",
             PER_SECOND,
             over_time(_rate(f"pte_trace_ptes_changed_total{{{_HERE}}}", "cause"), "{{cause}}"),
+        )
+    )
+    made.with_panel(
+        lines(
+            "PTEs not looked at by reason",
+            "PTEs changed by calls that asked for writable ones, of which it is not known what"
+            " became of them. limit: beyond what the exporter looks at in one call; they are"
+            " missing in the efficacy. huge: mapped by a huge page, where there is no PTE. On the"
+            " whole machine.",
+            PER_SECOND,
+            over_time(
+                _rate(f"pte_trace_ptes_not_inspected_total{_INSTANCE}", "omission"), "{{omission}}"
+            ),
+        )
+    )
+    made.with_panel(
+        lines(
+            'Faults in mapping="other"',
+            "The share of write faults in mappings that found no room for series of their own"
+            " (--top-mappings): in no list of top mappings, but in all sums.",
+            SHARE,
+            over_time(
+                f"{_rate(_OTHER)} /"
+                " (sum (rate(pte_trace_write_faults_total"
+                f"{_INSTANCE}[$__rate_interval])) > 0)",
+                "other",
+            ),
+            most=1,
         )
     )
 
@@ -277,6 +338,17 @@ def _ourselves(made: Dashboard) -> None:
                 "groups of series",
             ),
             most=1,
+        )
+    )
+    made.with_panel(
+        lines(
+            "Groups folded",
+            "Groups of series (a process name, a kind and a mapping) that were added up under"
+            ' mapping="other", as they came.',
+            NUMBER,
+            over_time(
+                f"increase(pte_trace_series_folded_total{_INSTANCE}[$__rate_interval])", "folded"
+            ),
         )
     )
     made.with_panel(

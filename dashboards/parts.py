@@ -44,6 +44,7 @@ MACHINE, FLEET = "pte-trace-machine", "pte-trace-fleet"
 PER_SECOND = "cps"
 SHARE = "percentunit"
 SECONDS = "s"
+CPUS = "suffix: CPUs"
 NUMBER = "short"
 BYTES = "bytes"
 

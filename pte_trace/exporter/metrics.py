@@ -222,7 +222,7 @@ def _inspected(groups: _Groups) -> Metric:
 
 
 def _fault_duration(groups: _Groups) -> Metric:
-    """Only for outcomes that were timed: an empty histogram would be thirteen series of zeros."""
+    """Only for outcomes that were timed: an empty histogram would be fourteen series of zeros."""
     family = HistogramMetricFamily("pte_trace_fault_duration_seconds", _DURATION)
     for labels, counts in groups:
         for outcome, cost in zip(OUTCOMES, counts.costs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -35,6 +36,83 @@ def test_rules_are_valid_and_do_what_they_say() -> None:
     ):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Two servers below, each with a machine on Linux 6.1; one was booted into it two minutes ago.
+FEDERATED = {
+    'pte_trace_kernel_info{JOB,instance="a",release="5.10",optimization="false"}': "1x8",
+    'pte_trace_kernel_info{JOB,instance="a",release="6.1",optimization="true"}': "_x8 1x8",
+    'pte_trace_kernel_info{OTHER,instance="b",release="6.1",optimization="true"}': "1x16",
+    'release:pte_trace_machines:count{A,release="6.1",optimization="true"}': "1x16",
+    'release:pte_trace_machines:count{B,release="6.1",optimization="true"}': "1x16",
+    'release:pte_trace_ptes_made_writable:rate5m{A,release="6.1"}': "1x16",
+    'release:pte_trace_ptes_made_writable:rate5m{B,release="6.1"}': "2x16",
+    'release:pte_trace_write_faults:rate5m{A,release="6.1",outcome="wp_reuse"}': "1x16",
+    'release:pte_trace_write_faults:rate5m{B,release="6.1",outcome="wp_reuse"}': "0x16",
+    'release:pte_trace_saved_seconds:rate5m{A,release="6.1"}': "0.5x16",
+    'release:pte_trace_saved_seconds:rate5m{B,release="6.1"}': "1x16",
+    'instance:pte_trace_efficacy:ratio_rate5m{JOB,instance="a"}': "0.5x16",
+    'instance:pte_trace_saved_seconds:rate5m{JOB,instance="a"}': "0.5x16",
+    'instance:pte_trace_write_faults:rate5m{JOB,instance="a",outcome="wp_reuse"}': "1x16",
+    'instance:pte_trace_inspected:ratio_rate5m{JOB,instance="a"}': "0.5x16",
+    'instance:pte_trace_inspected:ratio_rate5m{OTHER,instance="b"}': "1x16",
+}
+_LABELS = {"JOB": 'A,job="pte-trace"', "OTHER": 'B,job="pte-trace"'}
+_MACHINE = '{job="pte-trace",instance="a",release="6.1",optimization="true"}'
+SHOWN: dict[str, dict[str, float]] = {
+    "Machines": {"{}": 2},
+    "Saved at most": {"{}": 1.5},
+    "Avoidable faults": {"{}": 1},
+    "Efficacy": {"{}": 0.75},
+    "Not all PTEs looked at": {"{}": 1},
+    "Efficacy by kernel release": {'{release="6.1"}': 0.75},
+    "CPU time saved by kernel release": {'{release="6.1"}': 1.5},
+    "Machines by kernel release": {'{release="6.1",optimization="true"}': 2},
+    "Saved most": {_MACHINE: 0.5},
+    "Most avoidable faults": {_MACHINE: 1},
+}
+
+
+def labelled(series: str) -> str:
+    for name, labels in {**_LABELS, "A": 'prometheus="a"', "B": 'prometheus="b"'}.items():
+        series = re.sub(rf"\b{name}\b", labels, series)
+    return series
+
+
+def test_the_fleet_is_right_above_two_servers_as_a_kernel_is_changed(tmp_path: Path) -> None:
+    """Federation knows no stale markers: for minutes one machine has two kernels."""
+    dashboard = json.loads((ROOT / "dashboards" / "pte-trace-fleet.json").read_text())
+    asked = {
+        panel["title"]: re.sub(r"\$\w+", ".*", panel["targets"][0]["expr"])
+        for panel in dashboard["panels"]
+        if panel["type"] != "row"
+    }
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": labelled(series), "values": values} for series, values in FEDERATED.items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": asked[title],
+                "eval_time": "10m",
+                "exp_samples": [
+                    {"labels": labels, "value": value} for labels, value in samples.items()
+                ],
+            }
+            for title, samples in SHOWN.items()
+        ],
+    }
+    path = tmp_path / "fleet.test.yml"
+    path.write_text(yaml.safe_dump({"rule_files": [], "tests": [test]}))
+    done = promtool("test", "rules", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_servers_that_are_federated_have_names() -> None:
+    for name in ("prometheus.yml", "remote-write.yml"):
+        config = yaml.safe_load((PROMETHEUS / name).read_text())
+        assert config["global"]["external_labels"] == {"prometheus": "a"}
 
 
 def test_each_alert_has_a_test() -> None:

@@ -90,9 +90,44 @@ def test_the_dashboards_lead_to_each_other() -> None:
 
 
 def test_there_are_variables_for_the_source_and_the_machine() -> None:
-    for name, wanted in (("machine", {"datasource", "instance"}), ("fleet", {"datasource"})):
-        variables = DASHBOARDS[f"pte-trace-{name}"]["templating"]["list"]
-        assert wanted <= {variable["name"] for variable in variables}
+    for name, dashboard in DASHBOARDS.items():
+        variables = dashboard["templating"]["list"]
+        assert {"datasource", "instance"} <= {variable["name"] for variable in variables}
+        assert "$instance" in asked_of(name)
+
+
+def asked_of(name: str) -> str:
+    """All that the panels of one dashboard ask for."""
+    targets = [target for where, panel in panels() if where == name for target in panel["targets"]]
+    return "\n".join(target["expr"] for target in targets)
+
+
+def titled(name: str, title: str) -> list[dict[str, Any]]:
+    return [panel for where, panel in panels() if where == name and panel["title"] == title]
+
+
+def test_what_an_efficacy_does_not_rest_on_is_beside_it() -> None:
+    assert "pte_trace_ptes_not_inspected_total" in asked_of("pte-trace-machine")
+    assert "pte_trace_series_folded_total" in asked_of("pte-trace-machine")
+    assert "instance:pte_trace_inspected:ratio_rate5m" in asked_of("pte-trace-fleet")
+    for name in DASHBOARDS:
+        (efficacy,) = (each for each in titled(name, "Efficacy") if each["type"] == "stat")
+        assert "Understated where not all PTEs were looked at" in efficacy["description"]
+    (over_time,) = (
+        each for each in titled("pte-trace-machine", "Efficacy") if each["type"] == "timeseries"
+    )
+    assert "not_inspected" in over_time["targets"][1]["expr"]
+
+
+def test_seconds_each_second_are_no_seconds() -> None:
+    for _, panel in panels():
+        if any("saved_seconds:rate" in target["expr"] for target in panel["targets"]):
+            assert panel["fieldConfig"]["defaults"]["unit"] == "suffix: CPUs", panel["title"]
+
+
+def test_a_hook_that_may_be_missing_is_no_alarm() -> None:
+    (panel,) = titled("pte-trace-machine", "Hooks not run")
+    assert 'hook!="mmap_region"' in panel["targets"][0]["expr"]
 
 
 def test_panels_do_not_overlap() -> None:

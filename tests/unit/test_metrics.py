@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.metrics import StateCollector
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
-from pte_trace.records import VmaRecord
+from pte_trace.records import OUTCOMES, VmaRecord
 from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
 from tests.builders import counts, histogram, record, snapshot
 from tests.simulated import HOSTILE
@@ -110,6 +111,32 @@ def test_buckets_only_rise() -> None:
     numbers = [number for _, number in buckets]
     assert numbers == sorted(numbers)
     assert numbers[-1] == 20
+
+
+def said_in_the_readme(what: str) -> list[int]:
+    """The numbers in a row of its table of series."""
+    text = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| {what}"))
+    return [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", row)]
+
+
+def test_there_are_as_many_series_as_the_readme_says() -> None:
+    probed = Health(probe_seconds=1.0)
+    cost = ReuseCost(1_000, "ours")
+    bare = samples(state_of(record(), health=probed, reuse_cost=cost))
+    costs = {outcome: histogram(1) for outcome in OUTCOMES}
+    full = record(counts=counts(costs=costs))
+    of_group = sum("worker" in dict(labels).values() for _, labels in bare)
+    of_outcome = sum(
+        "bucket" in name or "seconds_sum" in name or "seconds_count" in name
+        for name, _ in samples(state_of(full))
+    ) // len(OUTCOMES)
+    own = sum("comm" not in dict(labels) for _, labels in bare)
+    most = of_group + len(OUTCOMES) * of_outcome
+    assert said_in_the_readme("a group (")[:2] == [of_group, of_outcome]
+    assert said_in_the_readme("a group (")[-1] == most
+    assert said_in_the_readme("a machine, when all")[-1] == (200 + 1) * most
+    assert said_in_the_readme("a machine's own state") == [own]
 
 
 def test_unknown_is_not_zero() -> None:
