@@ -6,7 +6,7 @@ Layout, names and order come from bpf/records.h, which the programs compile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import add
 from typing import Any
 
@@ -86,7 +86,8 @@ class Counts:
 
     Tuples in the order of CAUSES (``changes``, ``ptes_changed``, ``made_writable``), REASONS
     (``left_readonly``), OMISSIONS (``not_inspected``, in PTEs) and OUTCOMES (``write_faults``,
-    ``costs``). Where costs are sampled, their counts are less than the faults.
+    ``costs``). Where costs are sampled, their counts are less than the faults. ``ptes_inspected``
+    has a counter of its own; None in a recording, which keeps what became of them.
     """
 
     changes: tuple[int, ...]
@@ -96,6 +97,7 @@ class Counts:
     not_inspected: tuple[int, ...]
     write_faults: tuple[int, ...]
     costs: tuple[Histogram, ...]
+    ptes_inspected: int | None = field(default=None, compare=False)
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -106,6 +108,7 @@ class Counts:
             _add(self.not_inspected, other.not_inspected),
             _add(self.write_faults, other.write_faults),
             tuple(a + b for a, b in zip(self.costs, other.costs, strict=True)),
+            self.inspected + other.inspected,
         )
 
     @property
@@ -116,7 +119,9 @@ class Counts:
     @property
     def inspected(self) -> int:
         """PTEs looked at after a change that asked for writable ones."""
-        return sum(self.made_writable) + sum(self.left_readonly)
+        if self.ptes_inspected is None:
+            return sum(self.made_writable) + sum(self.left_readonly)
+        return self.ptes_inspected
 
     @property
     def avoidable(self) -> int:
@@ -275,6 +280,7 @@ def _counts(value: Any) -> Counts:
         not_inspected=tuple(value.not_inspected),
         write_faults=tuple(faults[name] for name in OUTCOMES),
         costs=tuple(costs[name] for name in OUTCOMES),
+        ptes_inspected=value.ptes_inspected,
     )
 
 

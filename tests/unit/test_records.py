@@ -121,6 +121,22 @@ def test_names_are_the_designs() -> None:
     assert TRACING == {"never": 0, "children": 1, "from_exec": 2, "now": 3}
 
 
+def test_ptes_inspected_are_counted_by_themselves() -> None:
+    """So that it can be seen whether those made writable and left read-only are all."""
+    found = decoded(
+        value={"ptes_inspected": 30, "made_writable": [10], "left_readonly": [0, 0, 5]}
+    ).counts
+    assert found.inspected == 30
+    assert (found + found).inspected == 60
+    assert (found + NOTHING).inspected == 30
+
+
+def test_a_recording_keeps_what_became_of_those_inspected() -> None:
+    recorded = counts(writable={"mprotect": 10}, readonly={"clean": 5})
+    assert recorded.inspected == 15
+    assert (recorded + recorded).inspected == 30
+
+
 def test_arrays_have_an_entry_for_each_name() -> None:
     fields = dict(LAYOUT.ffi.typeof("struct vma_record").fields)
     for by_cause in ("changes", "ptes_changed", "made_writable"):
