@@ -135,7 +135,7 @@ class StateCollector(Collector):
         )
         yield self._counter(
             "series_folded",
-            'Groups added up under mapping="other" instead, counted at each reading.',
+            'Groups added up under mapping="other" instead; counted once, as long as remembered.',
             state.folded,
         )
         yield self._counter("readings", "Readings of the kernel's tables.", state.readings)

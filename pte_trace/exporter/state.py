@@ -16,8 +16,8 @@ class State:
     """All that was counted since the start.
 
     ``snapshot`` has the totals of all readings and no rows: those are in ``groups``, of which
-    there are ``limit`` at most, and which add up to the totals. ``folded`` counts, reading by
-    reading, the groups that got no series of their own. ``errors`` are readings that failed,
+    there are ``limit`` at most, and which add up to the totals. ``folded`` counts
+    the groups that got no series of their own. ``errors`` are readings that failed,
     ``reading_s`` is the time in seconds that all ``readings`` took. ``silent``: the hooks that the
     kernel did not run at the last reading, each with the switch that is to blame.
     """

@@ -79,6 +79,47 @@ def test_the_other_half_goes_to_who_has_a_share() -> None:
     assert faults(groups)[OTHER] == 1
 
 
+def a_month_of(groups: Groups) -> None:
+    """Of a machine that is always as busy; shorter, for the test."""
+    groups.add([vma(f"first{n}", faults=1) for n in range(groups.limit // 2)])
+    for _ in range(2_000):
+        groups.add([vma("first0", faults=1_000)])
+
+
+def test_what_becomes_hot_finds_room_within_minutes_after_a_month() -> None:
+    groups = Groups(10)
+    a_month_of(groups)
+    for _ in range(50):
+        groups.add([vma("first0", faults=500), vma("hot", faults=500)])
+    assert Group("hot", "anon", "[anon]") in groups.counts
+
+
+def test_what_is_busy_while_nothing_else_is_does_not_use_up_the_room() -> None:
+    groups = Groups(10)
+    a_month_of(groups)
+    for night in range(20):
+        for _ in range(100):
+            groups.add([vma(f"cron{night}", faults=5)])
+    assert len(groups.counts) - 1 == 5
+
+
+def test_the_busiest_come_first() -> None:
+    groups = Groups(4)
+    groups.add(
+        [*(vma(f"idle{n}") for n in range(10)), vma("busy", faults=9), vma("hot", faults=99)]
+    )
+    assert {group.comm for group in groups.counts} == {"other", "hot", "busy"}
+
+
+def test_a_group_is_folded_once_however_often_it_is_read() -> None:
+    groups = Groups(0)
+    for _ in range(3):
+        groups.add([vma("a"), vma("b")])
+    assert groups.folded == 2
+    groups.add(vma(f"job{n}", faults=2) for n in range(2_000))
+    assert groups.folded == 2_002
+
+
 def test_a_process_that_calls_itself_other_is_not_lost() -> None:
     groups = Groups(10)
     groups.add([vma("other", "other")])
