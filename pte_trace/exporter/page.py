@@ -128,5 +128,6 @@ def _hooks(state: State) -> Iterator[dict[str, Any]]:
             "name": hook.name,
             "function": attachment.function if attachment else None,
             "silent": hook.name in state.silent,
+            "needed": hook.degraded_without is None,
             "how": attachment.how.value if attachment else _NONE,
         }

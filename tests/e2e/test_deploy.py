@@ -6,11 +6,15 @@ import configparser
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pte_trace.errors import HostError, UsageError
+from pte_trace.plan import capabilities, make
+from tests.builders import host, host_whose
 from tests.e2e.fleet import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -26,6 +30,19 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", ["prometheus.yml", "federation.yml", "remote-write.yml"])
 def test_configurations_are_valid(name: str) -> None:
     done = promtool("check", "config", name)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_configuration_for_a_cluster_is_valid(tmp_path: Path) -> None:
+    """But for how pods are found: Debian's Prometheus is built without that."""
+    config = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [{"targets": ["pod:9818"]}]
+    del job["kubernetes_sd_configs"]
+    config["rule_files"] = [str(PROMETHEUS / name) for name in config["rule_files"]]
+    path = tmp_path / "kubernetes.yml"
+    path.write_text(yaml.safe_dump(config))
+    done = promtool("check", "config", str(path))
     assert done.returncode == 0, done.stderr
 
 
@@ -110,7 +127,7 @@ def test_the_fleet_is_right_above_two_servers_as_a_kernel_is_changed(tmp_path: P
 
 
 def test_servers_that_are_federated_have_names() -> None:
-    for name in ("prometheus.yml", "remote-write.yml"):
+    for name in ("prometheus.yml", "kubernetes.yml", "remote-write.yml"):
         config = yaml.safe_load((PROMETHEUS / name).read_text())
         assert config["global"]["external_labels"] == {"prometheus": "a"}
 
@@ -137,6 +154,8 @@ def test_the_unit_starts_serve_and_waits_for_it() -> None:
     unit.read(DEPLOY / "systemd" / "pte-trace.service")
     assert unit["Service"]["Type"] == "notify"
     assert unit["Service"]["ExecStart"].endswith("pte-trace serve")
+    status = unit["Service"]["RestartPreventExitStatus"].split()
+    assert set(map(int, status)) == {UsageError.exit_status, HostError.exit_status}
 
 
 def test_the_unit_is_as_exposed_as_we_say() -> None:
@@ -162,3 +181,48 @@ def test_the_daemonset_asks_the_pages_there_are() -> None:
     assert container["args"][:2] == ["pte-trace", "serve"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
     assert container["readinessProbe"]["httpGet"]["path"] == "/-/ready"
+
+
+def test_the_daemonset_has_the_rights_and_the_room_it_takes() -> None:
+    *_, daemonset = yaml.safe_load_all((DEPLOY / "kubernetes" / "daemonset.yaml").read_text())
+    pod = daemonset["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    attachments = make(host_whose("do_wp_page", fentry=False)).attachments
+    needed = capabilities(host(preemptible=True, tables_are_locked_memory=True), attachments)
+    given = container["securityContext"]["capabilities"]["add"]
+    assert set(needed) <= {f"CAP_{name}" for name in given}
+    writable = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert writable["cache"] == "/root/.cache"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert "emptyDir" in volumes["cache"]
+
+
+def test_the_image_is_made_of_what_the_package_is_made_of() -> None:
+    copied = {
+        source
+        for line in (DEPLOY / "Containerfile").read_text().splitlines()
+        if line.startswith("COPY ")
+        for source in line.split()[1:-1]
+    }
+    assert all((ROOT / source).exists() for source in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    packed = [*wheel["packages"], *wheel["force-include"]]
+    packed += [*wheel["shared-scripts"], *wheel["shared-data"]]
+    packed += [project["project"]["readme"], *project["project"]["license-files"]]
+    assert {path.split("/")[0] for path in packed} | {"pyproject.toml"} == copied
+
+
+def test_prometheus_finds_the_pods_of_the_daemonset() -> None:
+    *_, daemonset = yaml.safe_load_all((DEPLOY / "kubernetes" / "daemonset.yaml").read_text())
+    config = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())
+    (job,) = config["scrape_configs"]
+    (discovery,) = job["kubernetes_sd_configs"]
+    label, port, _ = job["relabel_configs"]
+    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+    assert discovery["namespaces"]["names"] == [daemonset["metadata"]["namespace"]]
+    assert (
+        label["regex"]
+        == daemonset["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
+    )
+    assert port["regex"] == container["ports"][0]["name"]

@@ -82,6 +82,18 @@ def test_a_kernel_that_gave_ftrace_up(
         assert set(switches.silent(MIXED)) == (set(MIXED) if off else set())
 
 
+def test_a_hook_that_may_be_missing_is_no_alarm_on_the_page() -> None:
+    with Reader(Source(), Groups(9), print) as reader:
+        state = reader.state()
+    hooks = dict(state.snapshot.hooks)
+    del hooks["mmap_region"]
+    shown = page.render(replace(state, snapshot=replace(state.snapshot, hooks=hooks)), "1")
+    assert "<span>not attached</span>" in shown
+    del hooks["do_wp_page"]
+    shown = page.render(replace(state, snapshot=replace(state.snapshot, hooks=hooks)), "1")
+    assert '<span class="no">not attached</span>' in shown
+
+
 def test_the_log_and_the_page_tell(kernel: Kernel) -> None:
     clock, source, told = Clock(), Source(), list[str]()
     with (
