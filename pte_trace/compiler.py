@@ -1,10 +1,10 @@
 """Compile BPF programs with BCC: C on standard input, an image as JSON on standard output.
 
-    python compiler.py < programs.c > image.json
+    python compiler.py PARENT < programs.c > image.json
 
-A process of its own: what LLVM takes of memory ends with it, a signal need not wait for it, and
-an environment that names other files does not reach it. It imports nothing else of pte-trace, and
-nothing else of pte-trace imports BCC.
+A process of its own, which ends with its parent: what LLVM takes of memory ends with it, a signal
+need not wait for it, and an environment that names other files does not reach it. It imports
+nothing else of pte-trace, and nothing else of pte-trace imports BCC.
 
 The image: ``{"tables": [{"name", "type", "key_size", "value_size", "entries", "flags"}],
 "programs": [{"name", "code", "functions"}]}``, *code* in base64. Where an instruction loads the
@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import json
+import os
 import signal
 import struct
 import sys
@@ -48,8 +49,10 @@ _BY_NUMBER = {
 
 
 def main() -> int:
-    # Nobody would read the image.
+    # Nobody would read the image. Who has ended by now sends no signal.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(sys.argv[1]):
+        return 1
     from bcc.libbcc import lib
 
     for name, result in _BY_NUMBER.items():

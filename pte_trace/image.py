@@ -25,6 +25,8 @@ from pte_trace.program import kernel_tree
 
 # How many are kept: of each kernel one for each set of options.
 _KEPT = 16
+# What is kept, and what is being written or was left by one who was killed as it wrote.
+_NAMED_BY_US = re.compile(r"[0-9a-f]{64}\.json(\.\w+)?")
 # As BCC names the programs; since 0.27 with the module before the function.
 _KINDS = {
     "fentry": r"kfunc__(?:vmlinux__)?",
@@ -65,11 +67,12 @@ class Image(NamedTuple):
 
 def of(text: bytes, version: str | None) -> Image:
     """The image of *text*, compiled by this *version* of BCC. Raises HostError."""
-    path = user_cache.directory() / "programs" / f"{_key(text, version)}.json"
+    try:
+        path = user_cache.directory() / "programs" / f"{_key(text, version)}.json"
+    except HostError:  # there is nowhere to keep it
+        return _image(_compiled(text))
     with suppress(OSError, ValueError, KeyError, TypeError):
-        if user_cache.is_ours(path):
-            os.utime(path)
-            return _image(path.read_bytes())
+        return _image(user_cache.read(path))
     compiled = _compiled(text)
     image = _image(compiled)
     with suppress(OSError):
@@ -92,7 +95,10 @@ def _key(text: bytes, version: str | None) -> str:
 
 def _keep(path: Path, compiled: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+    if not user_cache.is_ours(path.parent):
+        return
+    prefix = f"{path.name}."
+    with tempfile.NamedTemporaryFile(prefix=prefix, dir=path.parent, delete=False) as file:
         try:
             file.write(compiled)
             file.flush()
@@ -100,19 +106,19 @@ def _keep(path: Path, compiled: bytes) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
-    kept = sorted(path.parent.iterdir(), key=_last_used, reverse=True)
-    for old in kept[_KEPT:]:
+    kept = filter(lambda each: _NAMED_BY_US.fullmatch(each.name), path.parent.iterdir())
+    for old in sorted(kept, key=_last_used, reverse=True)[_KEPT:]:
         old.unlink()
 
 
 def _last_used(path: Path) -> float:
-    return path.stat().st_mtime
+    return path.lstat().st_mtime
 
 
 def _compiled(text: bytes) -> bytes:
     """What the compiler makes of *text*, seeing no variable but the one for its headers."""
     done = subprocess.run(
-        [sys.executable, "-I", compiler.__file__],
+        [sys.executable, "-I", compiler.__file__, str(os.getpid())],
         input=text,
         capture_output=True,
         env={"BCC_KERNEL_SOURCE": kernel_tree()},

@@ -4,32 +4,94 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from pte_trace.errors import HostError
+
 _OTHERS_MAY_WRITE = 0o022
+_ROOT = 0
 
 
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
     """The user's cache, by the XDG base directory specification; it need not exist.
 
-    Root's is in root's home, where sudo may have left it the variables of who called it. A
-    service's is where systemd made it one (CacheDirectory= in systemd.exec(5)).
+    A service's is where systemd made it one (CacheDirectory= in systemd.exec(5)). Root's is in
+    root's home where another user could change anything on the way to what the environment names:
+    sudo and su may have left it the variables of who called them. Raises HostError for a user
+    without a home.
     """
-    if os.geteuid() == 0 and "SUDO_UID" in environ:
-        return Path(pwd.getpwuid(0).pw_dir) / ".cache" / "pte-trace"
+    if os.geteuid() != _ROOT:
+        return _named(environ) or _home() / ".cache" / "pte-trace"
+    named = _named(environ)
+    if named is not None and _is_roots_alone(resolved := Path(os.path.realpath(named))):
+        return resolved
+    return _home() / ".cache" / "pte-trace"
+
+
+def _named(environ: Mapping[str, str]) -> Path | None:
     if service := environ.get("CACHE_DIRECTORY"):
         return Path(service)
-    shared = environ.get("XDG_CACHE_HOME")
-    base = Path(shared) if shared else Path.home() / ".cache"
-    return base.absolute() / "pte-trace"
+    if shared := environ.get("XDG_CACHE_HOME"):
+        return Path(shared).absolute() / "pte-trace"
+    home = environ.get("HOME")
+    return Path(home) / ".cache" / "pte-trace" if home else None
+
+
+def _home() -> Path:
+    user = os.geteuid()
+    try:
+        return Path(pwd.getpwuid(user).pw_dir)
+    except KeyError as error:
+        raise HostError(
+            f"The user {user} has no home directory, where pte-trace would keep its cache.",
+            "Set XDG_CACHE_HOME to a directory of your own.",
+        ) from error
+
+
+def _is_roots_alone(path: Path) -> bool:
+    """Whether nobody but root can change it, or what is above it, as far as they exist."""
+    for each in (path, *path.parents):
+        try:
+            if not _is_of(each.lstat(), {_ROOT}):
+                return False
+        except FileNotFoundError:
+            continue
+        except OSError:  # a file system of another user's, which root may not look into
+            return False
+    return True
+
+
+def _is_of(found: os.stat_result, owners: set[int]) -> bool:
+    return found.st_uid in owners and not found.st_mode & _OTHERS_MAY_WRITE
 
 
 def is_ours(path: Path) -> bool:
-    """Whether nobody else, root aside, can have put this file there: root may work in a home."""
+    """Whether a file or directory is no link, and nobody else, root aside, can write to it."""
     try:
-        found = (path.parent.stat(), path.stat())
+        found = path.lstat()
     except OSError:
         return False
-    owners = (0, os.geteuid())
-    return all(each.st_uid in owners and not each.st_mode & _OTHERS_MAY_WRITE for each in found)
+    return not stat.S_ISLNK(found.st_mode) and _is_of(found, {_ROOT, os.geteuid()})
+
+
+def read(path: Path) -> bytes:
+    """What is in a file that nobody else, root aside, can have put there; it is used now.
+
+    Raises OSError where there is none, or another user's: what is looked at is what is read.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+
+    try:
+        with open(path.name, "rb", opener=opener) as file:
+            for each in (folder, file.fileno()):
+                if not _is_of(os.fstat(each), {_ROOT, os.geteuid()}):
+                    raise PermissionError(f"Another user can write to it: {path}")
+            os.utime(file.fileno())
+            return file.read()
+    finally:
+        os.close(folder)

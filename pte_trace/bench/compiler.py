@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -30,7 +31,7 @@ def program(directory: Path | None = None, path: str = _PATH) -> Path:
     key = hashlib.sha256(b"\0".join((source, *map(str.encode, _FLAGS)))).hexdigest()[:16]
     directory = directory or user_cache.directory() / "bench"
     compiled = directory / f"seed-{key}"
-    if not user_cache.is_ours(compiled):
+    if not (user_cache.is_ours(directory) and user_cache.is_ours(compiled)):
         _compile(source, compiled, _compiler(path))
     return compiled
 
@@ -46,6 +47,11 @@ def _compile(source: bytes, target: Path, compiler: str) -> None:
     """Into another file first: *target* appears whole or not at all."""
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not user_cache.is_ours(target.parent):
+            raise HostError(
+                f"Another user could replace the benchmark in {target.parent}.",
+                f"Remove it: sudo rm -r {shlex.quote(str(target.parent))}",
+            )
         with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as made:
             result = Path(made) / "seed"
             done = subprocess.run(

@@ -19,20 +19,21 @@ CHECKOUT = Path(__file__).parents[2]
 # A host that can be traced, with another compiler.
 PROGRAM = """
 import sys
-from pte_trace import compiler, plan
+from pathlib import Path
+from pte_trace import compiler, plan, user_cache
 from pte_trace.__main__ import main
 from pte_trace.btf import BTF
-from pte_trace.session import Session
+from pte_trace.session import Session, _Host
 from tests.btf_writer import kernel_btf
 from tests.builders import host
 
 def examine(session):
-    session.facts = host()
-    session.plan = plan.make(session.facts)
-    session._btf = BTF(kernel_btf())
+    session._host = _Host(host(), plan.make(host()), BTF(kernel_btf()))
 
 Session.examine = examine
 compiler.__file__ = sys.argv.pop(1)
+cache = Path(sys.argv.pop(1))
+user_cache.directory = lambda: cache
 main()
 """
 # Ours, with a BCC that never returns: as the real one in its long seconds, it stays inside C.
@@ -80,9 +81,9 @@ def test_it_ends_without_waiting_for_the_compiler_and_leaves_nothing(
     compiler.write_text(COMPILER)
     said = compiler.with_name("compiler.py.said")
     arguments = {"top": (), "run": ("true",), "record": ("-o", "r.parquet")}[command]
-    told = {"PYTHONPATH": str(CHECKOUT), "TMPDIR": str(here), "XDG_CACHE_HOME": str(cache)}
+    told = {"PYTHONPATH": str(CHECKOUT), "TMPDIR": str(here)}
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, compiler, command, *arguments],
+        [sys.executable, "-c", PROGRAM, compiler, cache, command, *arguments],
         cwd=here,
         env={**os.environ, **told},
         stdout=subprocess.PIPE,

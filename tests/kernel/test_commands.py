@@ -9,7 +9,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,25 @@ def test_the_comm_filter_acts(pte_trace: Command) -> None:
     assert any(row["start"] == "0x600000000000" for row in rows)
 
 
+@pytest.fixture
+def roots_alone() -> Iterator[Path]:
+    """A directory that nobody else can change, nor one above it; so it is not in /tmp."""
+    with tempfile.TemporaryDirectory(dir="/run") as directory:
+        yield Path(directory)
+
+
 @pytest.mark.once
 def test_what_was_compiled_is_used_again(
-    pte_trace: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pte_trace: Command, roots_alone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(roots_alone))
     kept, counted = [], []
     for _ in range(2):
         done = pte_trace("run", "--format", "json", "--", WORKLOADS / "toggle", 23)
         *_, found = map(json.loads, done.stdout.splitlines())
         (row,) = (row for row in found["vmas"] if row["start"] == "0x600000000000")
         counted.append((row["ptes_changed"], row["write_faults"], row["ptes_made_writable"]))
-        kept.append(sorted(each.name for each in tmp_path.rglob("*.json")))
+        kept.append(sorted(each.name for each in roots_alone.rglob("*.json")))
 
     assert len(kept[0]) == 1
     assert kept[0] == kept[1]

@@ -232,6 +232,20 @@ def test_a_compiler_that_fails_is_quoted(tmp_path: Path) -> None:
     assert not list((tmp_path / "bench").iterdir())
 
 
+@pytest.mark.parametrize("how", ["writable", "link"])
+def test_nothing_is_put_or_run_where_another_user_could_replace_it(
+    tmp_path: Path, how: str
+) -> None:
+    directory = tmp_path / "bench"
+    compiler.program(directory)
+    if how == "link":
+        directory.symlink_to(directory.rename(tmp_path / "theirs"))
+    else:
+        directory.chmod(0o777)
+    with pytest.raises(HostError, match="Another user could replace the benchmark"):
+        compiler.program(directory)
+
+
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "bench").write_text("a file")
     with pytest.raises(HostError, match="could not be put into"):

@@ -7,13 +7,14 @@ import json
 import os
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pte_trace import image
+from pte_trace import compiler, image, user_cache
 from pte_trace.compiler import LINKED_FUNCTION, with_function, with_tables
 from pte_trace.errors import HostError
 from pte_trace.program import kernel_tree, source_directory
@@ -34,8 +35,7 @@ def compiled(*names: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.setattr(user_cache, "directory", lambda: tmp_path / "pte-trace")
     return tmp_path / "pte-trace" / "programs"
 
 
@@ -119,13 +119,86 @@ def test_the_least_used_make_room(
     assert len(list(cache.iterdir())) == 2
 
 
-def test_without_a_cache_it_is_compiled_each_time(
-    asked: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache.parent.parent.joinpath("file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent.parent / "file"))
+def test_without_a_cache_it_is_compiled_each_time(asked: list[bytes], cache: Path) -> None:
+    cache.parent.touch()
     assert image.of(b"text", None) == image.of(b"text", None)
     assert len(asked) == 2
+
+
+def test_a_user_without_a_home_has_no_cache(
+    asked: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise HostError("no home", "have one")
+
+    monkeypatch.setattr(user_cache, "directory", nowhere)
+    assert image.of(b"text", None) == image.of(b"text", None)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("part", ["file", "directory"])
+def test_a_link_is_not_followed(asked: list[bytes], cache: Path, part: str) -> None:
+    image.of(b"text", None)
+    (kept,) = cache.iterdir()
+    moved = kept if part == "file" else cache
+    elsewhere = moved.rename(cache.parent.parent / "elsewhere")
+    moved.symlink_to(elsewhere)
+    image.of(b"text", None)
+    assert len(asked) == 2
+    # Nor is anything kept behind it.
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_what_is_read_is_what_was_looked_at(
+    asked: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is another as soon as it was opened."""
+    image.of(b"text", None)
+    mine, theirs = cache.rename(cache.parent / "mine"), cache.parent / "theirs"
+    theirs.mkdir()
+    (kept,) = mine.iterdir()
+    theirs.joinpath(kept.name).write_bytes(compiled("kfunc__evil"))
+    cache.symlink_to(mine)
+    real = os.open
+
+    def swapping(path: Any, flags: int, mode: int = 0o777, **options: Any) -> int:
+        if path == cache:
+            opened = real(mine, flags, mode)
+            cache.unlink()
+            cache.symlink_to(theirs)
+            return opened
+        return real(path, flags, mode, **options)
+
+    monkeypatch.setattr(os, "open", swapping)
+    assert image.of(b"text", None).programs[0].function == "f"
+    assert asked == [b"text"]
+
+
+def test_nothing_else_makes_room(
+    asked: list[bytes], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "_KEPT", 1)
+    cache.mkdir(parents=True)
+    others = [cache / name for name in ("notes", "a.json", "0" * 64)]
+    for each in others:
+        each.touch()
+    (left := cache / f"{'0' * 64}.json.x_1").touch()
+    time.sleep(0.02)
+    image.of(b"text", None)
+    assert all(each.exists() for each in others)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("parent", ["1", "4194305"])
+def test_the_compiler_ends_where_its_parent_has(parent: str) -> None:
+    """It may end before the kernel is asked to tell of that."""
+    done = subprocess.run(
+        [sys.executable, "-I", compiler.__file__, parent],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pte_trace import user_cache
-from pte_trace.errors import UsageError
+from pte_trace.errors import HostError, UsageError
 from pte_trace.lab import cache
 from pte_trace.lab.kernels import KERNELS, check_names
 
@@ -110,10 +114,68 @@ def test_where_the_cache_is() -> None:
     assert cache.directory({}) == Path.home() / ".cache/pte-trace/lab"
 
 
-def test_roots_cache_is_not_that_of_who_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    environ = {"SUDO_UID": "1000", "HOME": "/home/a", "XDG_CACHE_HOME": "/home/a/cache"}
+NAMED = {"XDG_CACHE_HOME": "pte-trace", "HOME": ".cache/pte-trace", "CACHE_DIRECTORY": ""}
+
+
+@pytest.fixture
+def changed_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int, int], None]:
+    """Have root alone, which we are, change all that there is, except one that is another's."""
+
+    def changed_by(theirs: Path, owner: int, mode: int) -> None:
+        real = Path.lstat
+
+        def lstat(path: Path) -> os.stat_result:
+            found = list(real(path))
+            found[stat.ST_UID] = owner if path == theirs else 0
+            found[stat.ST_MODE] = stat.S_IFDIR | (mode if path == theirs else 0o755)
+            return os.stat_result(found)
+
+        monkeypatch.setattr(Path, "lstat", lstat)
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    return changed_by
+
+
+@pytest.mark.parametrize("variable", NAMED)
+@pytest.mark.parametrize("part", [".", "real", "real/cache"])
+@pytest.mark.parametrize(("owner", "mode"), [(1000, 0o755), (0, 0o775), (0, 0o757), (0, 0o1777)])
+def test_roots_cache_is_not_where_another_user_can_change_it(
+    tmp_path: Path,
+    changed_by: Callable[[Path, int, int], None],
+    variable: str,
+    part: str,
+    owner: int,
+    mode: int,
+) -> None:
+    """As it would be by the variables of who called sudo, and those that `su` leaves."""
+    (tmp_path / "real" / "cache").mkdir(parents=True)
+    changed_by(tmp_path / part, owner, mode)
+    environ = {variable: str(tmp_path / "real" / "cache")}
     assert user_cache.directory(environ) == Path("/root/.cache/pte-trace")
+
+
+@pytest.mark.parametrize("variable", NAMED)
+def test_roots_cache_is_where_the_environment_says_if_it_is_roots_alone(
+    tmp_path: Path, changed_by: Callable[[Path, int, int], None], variable: str
+) -> None:
+    """By no link that somebody could change later."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "link").symlink_to(tmp_path / "real")
+    changed_by(tmp_path / "theirs", 1000, 0o777)
+    environ = {variable: str(tmp_path / "theirs" / "link" / "new")}
+    assert user_cache.directory(environ) == tmp_path / "real" / "new" / NAMED[variable]
+
+
+@pytest.mark.parametrize("user", [0, 4000000000])
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch, user: int) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(HostError, match="has no home directory"):
+        user_cache.directory({})
 
 
 def test_a_services_cache_is_the_one_that_systemd_made_it() -> None:
