@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from pte_trace import facts, plan, stacks
 from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.errors import HostError, PteTraceError
+from pte_trace.facts import HostFacts
 from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
@@ -29,6 +31,15 @@ from pte_trace.snapshot import (
 )
 
 BOTH_WAYS = (How.FENTRY, How.KPROBE)
+
+
+@dataclass(frozen=True)
+class _Host:
+    """What there is to trace, and how it is traced. BTF is None only where that is refused."""
+
+    facts: HostFacts
+    plan: Plan
+    btf: BTF | None
 
 
 class Session:
@@ -58,28 +69,52 @@ class Session:
         self._keep = keep
         self._ledger = Ledger()
         self._map_full = 0
+        self._entries = 0
         self._code: list[stacks.CodeMapping] = []
-        self._btf: BTF | None = None
+        self._host: _Host | None = None
+        self._driver: Driver | None = None
+        self._started = self._interval_started = time.monotonic()
+
+    @property
+    def facts(self) -> HostFacts:
+        """Known once the session was examined or entered, as the plan and the kernel are."""
+        return _known(self._host).facts
+
+    @property
+    def plan(self) -> Plan:
+        return _known(self._host).plan
+
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(self.facts.release or "unknown", self.facts.behavior.optimization)
+
+    @property
+    def driver(self) -> Driver:
+        """There is one once the session was entered."""
+        return _known(self._driver)
 
     def examine(self) -> None:
         """Find out how what is asked for is traced; nothing stays attached. Raises HostError."""
         btf, problem = facts.read_btf()
-        self.facts = facts.collect(btf, problem, bcc_version())
-        self.plan: Plan = plan.make(self.facts, self._ways)
-        by_process = self.plan.by_process if self.filters.by_process else None
-        if refusal := self.plan.refusal or by_process:
+        found = facts.collect(btf, problem, bcc_version())
+        planned = plan.make(found, self._ways)
+        by_process = planned.by_process if self.filters.by_process else None
+        if refusal := planned.refusal or by_process:
             raise HostError(refusal.why, refusal.mend)
-        self.kernel = Kernel(self.facts.release or "unknown", self.facts.behavior.optimization)
-        self._btf = btf
+        self._host = _Host(found, planned, btf)
 
     def __enter__(self) -> Session:
         """Load and attach. Raises HostError; PteTraceError if the processes asked for ended."""
-        if self._btf is None:
+        if self._host is None:
             self.examine()
-        assert self._btf is not None
+        btf = _known(_known(self._host).btf)
         with self._working("Preparing the BPF programs for this kernel"):
-            self.driver = Driver(self.plan, self.filters, self._capacity, self.effort, self._btf)
-        self._follow(self.filters.pids)
+            self._driver = Driver(self.plan, self.filters, self._capacity, self.effort, btf)
+        try:
+            self._follow(self.filters.pids)
+        except BaseException:
+            self.driver.close()
+            raise
         return self
 
     def _follow(self, pids: tuple[int, ...]) -> None:
@@ -89,7 +124,6 @@ class Session:
             if not _runs(pid):
                 self.driver.follow(pid, TRACING["never"])
         if self.processes_ended() and not self.filters.children:
-            self.driver.close()
             ended = " and ".join(map(str, pids))
             raise PteTraceError(
                 f"Process {ended} ended before its tracing began.",
@@ -200,6 +234,15 @@ class Session:
             entries=self._entries,
             capacity=self._capacity.records,
         )
+
+
+_Part = TypeVar("_Part")
+
+
+def _known(part: _Part | None) -> _Part:
+    if part is None:
+        raise RuntimeError("The session was neither examined nor entered.")
+    return part
 
 
 def _runs(pid: int) -> bool:
