@@ -16,6 +16,8 @@ from pte_trace.errors import HostError, UsageError
 DEFAULT = "127.0.0.1:9818"
 
 _FIRST_PASSED_FD = 3
+# To connect is to write. Whose group it is: in a directory with the setgid bit, the directory's.
+_UNIX_MODE = 0o660
 _FORMS = f"Give HOST:PORT as {DEFAULT} or [::1]:9818, or unix:PATH."
 _HIGHEST_PORT = 65535
 
@@ -128,6 +130,7 @@ def _unix(path: str) -> socket.socket:
     try:
         _remove_stale(path)
         opened.bind(path)
+        os.chmod(path, _UNIX_MODE)
         opened.listen()
     except OSError as error:
         opened.close()
@@ -143,10 +146,13 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX) as trial:
+        trial.setblocking(False)
         try:
             trial.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
+        except BlockingIOError:
+            return  # somebody listens, and is busy
 
 
 def _refused(address: str, error: OSError) -> HostError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from contextlib import closing
+import stat
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from pte_trace.errors import HostError, PteTraceError, UsageError
 from pte_trace.exporter.listen import listening, open_sockets, passed_sockets, url
+from pte_trace.exporter.rights import NOBODY
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
@@ -55,6 +57,34 @@ def test_a_unix_socket_goes_with_us(tmp_path: Path) -> None:
         with pytest.raises(HostError):
             open_sockets([f"unix:{path}"])
     assert not path.exists()
+
+
+def test_the_group_may_connect_to_a_unix_socket_and_others_may_not(tmp_path: Path) -> None:
+    if not os.geteuid():
+        os.chown(tmp_path, -1, NOBODY)
+    tmp_path.chmod(0o2750)
+    path = tmp_path / "s"
+    with listening([f"unix:{path}"], []):
+        found = path.stat()
+        assert stat.S_IMODE(found.st_mode) == 0o660
+        assert found.st_gid == tmp_path.stat().st_gid
+
+
+@pytest.mark.timeout(20)
+def test_one_who_listens_but_is_busy_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with ExitStack() as opened:
+        busy = opened.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                client = opened.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+        with pytest.raises(HostError, match="cannot be listened on: address already in use"):
+            open_sockets([f"unix:{path}"])
+    assert path.exists()
 
 
 def test_a_socket_left_behind_is_replaced(tmp_path: Path) -> None:
