@@ -196,11 +196,14 @@ def build(
 
 
 def processes_of(vmas: Iterable[VmaRow]) -> tuple[ProcessRow, ...]:
-    """A row for each program image, in the order of their first mappings."""
-    images = _group(vmas, lambda vma: (vma.pid, vma.image))
+    """A row for each PID and name, in the order of their first mappings.
+
+    A process that executed a program of another name is two; by these two a mapping's is found.
+    """
+    named = _group(vmas, lambda vma: (vma.pid, vma.comm))
     return tuple(
-        ProcessRow(pid, members[0].comm, total(vma.counts for vma in members))
-        for (pid, _), members in images.items()
+        ProcessRow(pid, comm, total(vma.counts for vma in members))
+        for (pid, comm), members in named.items()
     )
 
 

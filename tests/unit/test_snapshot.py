@@ -79,11 +79,12 @@ def test_mappings_add_up_to_processes_and_those_to_totals(
     records: list[VmaRecord], split: bool
 ) -> None:
     made = snapshot(*records, split=split)
-    by_pid: dict[int, Counts] = defaultdict(lambda: NOTHING)
+    rows: dict[tuple[int, str], list[Counts]] = defaultdict(list)
+    for vma in made.vmas:
+        rows[vma.pid, vma.comm].append(vma.counts)
+    assert [(each.pid, each.comm) for each in made.processes] == list(rows)
     for process in made.processes:
-        by_pid[process.pid] += process.counts
-    for pid in {vma.pid for vma in made.vmas}:
-        assert by_pid[pid] == total(vma.counts for vma in made.vmas if vma.pid == pid)
+        assert process.counts == total(rows[process.pid, process.comm])
     assert made.totals == total(process.counts for process in made.processes)
     assert made.totals == total(vma.counts for vma in made.vmas)
     assert made.totals == total(each.counts for each in records)
@@ -279,6 +280,16 @@ def test_two_programs_that_one_process_executed_are_two() -> None:
         (100, "sh", 1),
         (100, "cat", 2),
     }
+
+
+def test_a_program_that_executed_itself_is_one() -> None:
+    """Nothing in a row of a mapping would say whose it is."""
+    made = snapshot(
+        record(image=1, comm="sh", counts=ONE_FAULT), record(image=2, comm="sh", counts=ONE_FAULT)
+    )
+    assert [(each.pid, each.comm, each.counts.avoidable) for each in made.processes] == [
+        (100, "sh", 2)
+    ]
 
 
 def timed(*durations_ns: int) -> Counts:
