@@ -60,8 +60,8 @@ measures
 the kernels of
 .B lab
 .PP
-XDG_CACHE_HOME is obeyed, except by what sudo started; a service has the directory that systemd made
-for it. What another user could have written there is not used.
+XDG_CACHE_HOME is obeyed, by root where nobody else can change it or what is above it; a service has
+the directory that systemd made for it. What another user could have written there is not used.
 .SH SEE ALSO
 .BR mprotect (2),
 .BR userfaultfd (2),

@@ -211,7 +211,8 @@ def capabilities(facts: HostFacts, attachments: Mapping[str, Attachment]) -> Map
 def capabilities_to_read(facts: HostFacts, attachments: Mapping[str, Attachment]) -> frozenset[str]:
     """Those of `capabilities` that are still needed when the programs are attached.
 
-    CAP_BPF because up to Linux 5.18 bpf(2) asks for it at each call (c8644cd0efe7).
+    CAP_BPF because up to Linux 5.18 bpf(2) asks for it at each call (c8644cd0efe7); whether it
+    does is tried where rights are given up.
     """
     return frozenset({"CAP_BPF", "CAP_SYS_NICE"} & capabilities(facts, attachments).keys())
 

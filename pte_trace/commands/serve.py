@@ -66,11 +66,11 @@ def serve(
     `/metrics` has counters by process name, kind and name of the mapping, which never fall
     while it runs; `/` shows them to a person; `/-/healthy` and `/-/ready` are for a service
     manager. Only this machine can connect unless --listen says otherwise. Once the programs
-    are attached it is root no more: it becomes the user nobody, and keeps CAP_BPF to read the
-    tables, where kprobes need it CAP_SYS_NICE to read them undisturbed, with --web-config
-    CAP_DAC_READ_SEARCH to read those files again. It runs until SIGTERM or Ctrl-C. Exit status
-    2 for a bad address, label or web configuration, 3 where it cannot listen or this host
-    cannot be traced.
+    are attached it is root no more: it becomes the user nobody, and keeps CAP_BPF where the
+    kernel asks for it when tables are read (up to Linux 5.18), where kprobes need it
+    CAP_SYS_NICE to read them undisturbed, with --web-config CAP_DAC_READ_SEARCH to read those
+    files again. It runs until SIGTERM or Ctrl-C. Exit status 2 for a bad address, label or web
+    configuration, 3 where it cannot listen or this host cannot be traced.
 
     \b
     Examples:

@@ -6,9 +6,12 @@ What a client could bring us to do, it could do with the rights we have. See cap
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from pte_trace.errors import HostError
 
@@ -17,7 +20,9 @@ NOBODY = 65534
 
 # linux/capability.h
 _KEPT = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_NICE": 23, "CAP_BPF": 39}
-_SYS_CAPSET = 126
+_SYS_CAPSET, _SYS_BPF = 126, 321
+_OBJ_GET_INFO_BY_FD = 15
+_UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
@@ -30,6 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def give_up(kept: Iterable[str]) -> None:
     """Keep of all capabilities only *kept*, as far as they are there. Root becomes nobody.
 
+    CAP_BPF is kept only where the kernel asks for it when tables are read, which is tried.
     Call it before there are threads: capabilities are each thread's own. Raises HostError where
     root may not change its user.
     """
@@ -42,7 +48,24 @@ def give_up(kept: Iterable[str]) -> None:
         _prctl(_PR_SET_KEEPCAPS, 1)
         _become_nobody()
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _set_capabilities(effective & sum(1 << _KEPT[name] for name in set(kept)))
+    permitted = effective & sum(1 << _KEPT[name] for name in set(kept))
+    without_bpf = permitted & ~(1 << _KEPT["CAP_BPF"])
+    _set_capabilities(without_bpf, permitted)
+    left = permitted if _tables_take_a_right() else without_bpf
+    _set_capabilities(left, left)
+
+
+def _tables_take_a_right() -> bool:
+    """Whether bpf(2) refuses us, who have no CAP_BPF now, what takes none but a descriptor.
+
+    Up to Linux 5.18 it does (c8644cd0efe7) unless a setting allows it, which may change yet.
+    """
+    with suppress(OSError):
+        if _UNPRIVILEGED_BPF_DISABLED.read_text().strip() == "0":
+            return True
+    of_no_file = struct.pack("=iIQ", -1, 0, 0)
+    _libc.syscall(_SYS_BPF, _OBJ_GET_INFO_BY_FD, of_no_file, len(of_no_file))
+    return ctypes.get_errno() != errno.EBADF
 
 
 def _become_nobody() -> None:
@@ -68,11 +91,11 @@ def _members(capabilities: int) -> Iterable[int]:
     return (bit for bit in range(capabilities.bit_length()) if capabilities >> bit & 1)
 
 
-def _set_capabilities(kept: int) -> None:
-    """Make *kept* all that is effective and permitted; no program started inherits any."""
-    low, high = kept & 0xFFFFFFFF, kept >> 32
+def _set_capabilities(effective: int, permitted: int) -> None:
+    """Make these all that there are; no program started inherits any."""
+    sets = (effective, permitted, 0)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    data = struct.pack("=6I", low, low, 0, high, high, 0)
+    data = struct.pack("=6I", *(each & 0xFFFFFFFF for each in sets), *(each >> 32 for each in sets))
     _check(_libc.syscall(_SYS_CAPSET, header, data))
 
 
