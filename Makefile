@@ -15,7 +15,7 @@ MINUTES ?= 30
 PROCESSES ?= 100000
 
 # Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
-PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static \
+PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static file \
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
 	flex bison bc libelf-dev pahole xz-utils
 # And what the tests from end to end need beside them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -281,6 +282,40 @@ def test_a_missing_tool_names_its_package(
     with pytest.raises(HostError, match=what) as caught:
         tools.check_boot_tools(str(tmp_path))
     assert caught.value.mend == mend
+
+
+# Of every Debian, and what `make setup` was typed with.
+THERE = {"dpkg", "make"}
+
+
+def packages_of(error: HostError) -> set[str]:
+    """The Debian packages that mend it."""
+    command = re.fullmatch(r"sudo apt install (.+)", error.mend)
+    return set(command[1].split()) if command else set()
+
+
+def test_what_the_lab_names_make_setup_installs(tmp_path: Path) -> None:
+    needed = set()
+    for tool in (*tools._NEEDED_TO_BOOT, *tools._PROVIDERS):
+        with pytest.raises(HostError) as caught:
+            tools.locate(tool, str(tmp_path))
+        needed |= packages_of(caught.value)
+
+    def without_any(argv: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, 0, "\n".join(argv[4:]), "")
+
+    def without_libelf(argv: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(argv, int("gelf.h" in argv), "", "")
+
+    for runner in (without_any, without_libelf):
+        with pytest.raises(HostError) as caught:
+            tools.check_build_tools(runner)
+        needed |= packages_of(caught.value)
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    installed = re.search(r"^PACKAGES := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    assert installed
+    assert {"file", "qemu-system-x86", "gcc", "libelf-dev"} <= needed
+    assert needed - THERE <= set(installed[1].replace("\\", "").split())
 
 
 def test_a_tool_speaks_english(tmp_path: Path) -> None:
