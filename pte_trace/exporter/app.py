@@ -22,6 +22,7 @@ from pte_trace.exporter.web_config import WebConfig
 # More than these at once is no monitoring: an answer may wait for a client that reads slowly.
 _MOST_REQUESTS = 256
 _LONGEST_SENDING_S = 30
+_PART = 1 << 16
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 _TEXT = "text/plain"
 _PLAIN = "text/plain; charset=utf-8"
@@ -172,7 +173,11 @@ class App:
             }
         )
         body = b"" if scope["method"] == "HEAD" else answer.body
-        await send({"type": "http.response.body", "body": body})
+        # Part by part: what is handed over and not taken is kept once for each client.
+        for part in range(0, len(body), _PART):
+            sent = body[part : part + _PART]
+            await send({"type": "http.response.body", "body": sent, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _live(receive: Any, send: Send) -> None:

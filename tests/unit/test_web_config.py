@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ import trustme
 import yaml
 
 from pte_trace.errors import UsageError
+from pte_trace.exporter.rights import NOBODY
 from pte_trace.exporter.web_config import CIPHERS, WebConfig, load
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
@@ -154,6 +159,7 @@ def test_users_and_headers(directory: Path) -> None:
         ("tls_server_config: {cert_file: no.pem, key_file: key.pem}", "no.pem cannot be read"),
         ("tls_server_config: {cert_file: cert.pem, key_file: other-key.pem}", "not a pair"),
         ("tls_server_config: {cert_file: web.yml, key_file: key.pem}", "not a pair"),
+        ("tls_server_config: {cert_file: cert.pem, key_file: .}", "cannot be read: is a directory"),
         ("tls_server_config: {cert_file: [1], key_file: key.pem}", "which is no path"),
         ("basic_auth_users: {ann: secret}", "no bcrypt hash for the user 'ann'"),
         (f"basic_auth_users: {{'a:b': {HASH}}}", "cannot have a colon"),
@@ -165,6 +171,33 @@ def test_users_and_headers(directory: Path) -> None:
 )
 def test_what_is_wrong_is_said(directory: Path, text: str, said: str) -> None:
     assert said in wrong(directory, text)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Whom root's files are closed to; another user's own without a mode are so anyway."""
+    user = os.geteuid()
+    if not user:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("name", ["key.pem", "cert.pem", "web.yml"])
+def test_a_file_that_may_not_be_read(pair: tuple[bytes, bytes], name: str) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        directory.chmod(0o755)
+        for each, text in zip(("cert.pem", "key.pem"), pair, strict=True):
+            (directory / each).write_bytes(text)
+        path = directory / "web.yml"
+        path.write_text(TLS + "}")
+        (directory / name).chmod(0)
+        denied = rf"{name} cannot be read: permission denied\."
+        with nobody(), pytest.raises(UsageError, match=denied):
+            load(path)
 
 
 def test_a_file_that_is_not_there(directory: Path) -> None:
