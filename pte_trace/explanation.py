@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from pte_trace.behavior import Behavior
 from pte_trace.records import CAUSES, OMISSIONS, OUTCOMES, REASONS, Counts
@@ -69,10 +70,15 @@ class Explanation:
         return tuple(finding.kind for finding in self.findings)
 
 
-def explain(snapshot: Snapshot, behavior: Behavior) -> tuple[Explanation, ...]:
-    """Every mapping of *snapshot*, the most write faults first."""
+def explain(
+    snapshot: Snapshot, behavior: Behavior, children_seen: Mapping[int, int] = MappingProxyType({})
+) -> tuple[Explanation, ...]:
+    """Every mapping of *snapshot*, the most write faults first.
+
+    *children_seen*: of a PID whose children were looked for and not traced, how many there were.
+    """
     return tuple(
-        Explanation(vma, tuple(_Mapping(vma, snapshot, behavior).findings()))
+        Explanation(vma, tuple(_Mapping(vma, snapshot, behavior, children_seen).findings()))
         for vma in ordered(snapshot.vmas, "faults")
     )
 
@@ -80,7 +86,13 @@ def explain(snapshot: Snapshot, behavior: Behavior) -> tuple[Explanation, ...]:
 class _Mapping:
     """One mapping's counts by name."""
 
-    def __init__(self, vma: VmaRow, snapshot: Snapshot, behavior: Behavior) -> None:
+    def __init__(
+        self,
+        vma: VmaRow,
+        snapshot: Snapshot,
+        behavior: Behavior,
+        children_seen: Mapping[int, int],
+    ) -> None:
         counts = vma.counts
         self.vma = vma
         self.behavior = behavior
@@ -95,9 +107,10 @@ class _Mapping:
         self.made = sum(counts.made_writable)
         self.inspected = counts.inspected
         self.shared = vma.perms[3] == "s"
-        self.children = len(
-            {row.pid for row in snapshot.vmas if row.ppid == vma.pid and row.pid != vma.pid}
-        )
+        traced = {row.pid for row in snapshot.vmas if row.ppid == vma.pid and row.pid != vma.pid}
+        self.children = {"children_traced": len(traced)}
+        if vma.pid in children_seen:
+            self.children["children_seen"] = children_seen[vma.pid]
 
     def findings(self) -> Iterator[Finding]:
         if not self.vma.end:
@@ -247,12 +260,9 @@ class _Mapping:
             yield self._finding("file_pages", *fields)
         elif not self.faults["other"]:
             yield self._finding("not_written_before", *fields, "write_faults.other")
-        elif self.children:
-            yield self._finding(
-                "fork", *fields, "write_faults.other", children_traced=self.children
-            )
         else:
-            yield self._finding("not_exclusive", *fields, "write_faults.other")
+            kind = "fork" if any(self.children.values()) else "not_exclusive"
+            yield self._finding(kind, *fields, "write_faults.other", **self.children)
 
     def _unexplained(self) -> Iterator[Finding]:
         """Avoidable faults beyond the PTEs that protection changes left read-only."""

@@ -121,7 +121,7 @@ class Session:
         """Follow the processes that are left; one may have ended while the programs were made."""
         for pid in pids:
             self.driver.follow(pid, TRACING["now"])
-            if not _runs(pid):
+            if not is_running(pid):
                 self.driver.follow(pid, TRACING["never"])
         if self.processes_ended() and not self.filters.children:
             ended = " and ".join(map(str, pids))
@@ -245,11 +245,12 @@ def _known(part: _Part | None) -> _Part:
     return part
 
 
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether a thread of the process is left: the leader may end before the others."""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with suppress(OSError):
-            state = stat.read_bytes().rpartition(b")")[2].split()[0]
-            if state not in (b"Z", b"X"):
-                return True
+    with suppress(FileNotFoundError):  # it has ended
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            with suppress(OSError):
+                state = stat.read_bytes().rpartition(b")")[2].split()[0]
+                if state not in (b"Z", b"X"):
+                    return True
     return False

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 from typing import IO
 
 import click
@@ -14,7 +17,7 @@ import click
 from pte_trace import explanation
 from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
-from pte_trace.session import Session
+from pte_trace.session import Session, is_running
 from pte_trace.views import explained, text
 
 
@@ -74,6 +77,7 @@ def explain(
     )
     default = sys.stderr if command and request.style == "text" else sys.stdout
     status = 0
+    children: dict[int, set[int]] = {}
     with request.output(default) as stream, request.session() as session:
         session.start()
         if command:
@@ -83,25 +87,40 @@ def explain(
             status = child.status(returncode)
             session.gather()
         else:
-            _until_ended(session, duration)
-        _write(session, request.style, stream)
+            _until_ended(session, duration, lambda: _note_children(filters.pids[0], children))
+        _write(session, children, request.style, stream)
     click.get_current_context().exit(status)
 
 
-def _until_ended(session: Session, duration: float | None) -> None:
-    """Read until a signal comes, the process ends or so many seconds are over."""
+def _until_ended(session: Session, duration: float | None, meanwhile: Callable[[], object]) -> None:
+    """Read until a signal comes, the process ends or so many seconds are over.
+
+    *meanwhile* is called before each reading, and at first.
+    """
     with child.signals_end() as stopped:
         due = math.inf if duration is None else time.monotonic() + duration
         ended = False
+        meanwhile()
         while not ended:
             stopped.wait(max(0.0, min(child.READING_S, due - time.monotonic())))
             ended = stopped.is_set() or session.processes_ended() or time.monotonic() >= due
+            meanwhile()
             session.gather()
 
 
-def _write(session: Session, style: str, stream: IO[str]) -> None:
+def _note_children(pid: int, children: dict[int, set[int]]) -> None:
+    """Those that have not ended; nothing where the kernel does not tell (CONFIG_PROC_CHILDREN)."""
+    with suppress(FileNotFoundError):  # the process has ended
+        for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):  # the thread has ended
+                found = map(int, listed.read_text().split())
+                children.setdefault(pid, set()).update(filter(is_running, found))
+
+
+def _write(session: Session, children: Mapping[int, set[int]], style: str, stream: IO[str]) -> None:
     total, behavior = session.total(), session.facts.behavior
-    found = explanation.explain(total, behavior)
+    seen = {pid: len(found) for pid, found in children.items()}
+    found = explanation.explain(total, behavior, seen)
     if style == "json":
         explained.write_json(total, behavior, found, stream)
     else:

@@ -68,6 +68,12 @@ def _not_alone(evidence: Evidence) -> str:
     )
 
 
+def _children(evidence: Evidence) -> str:
+    if traced := evidence["children_traced"]:
+        return f"{traced:,} traced"
+    return f"{evidence['children_seen']:,} seen while it was traced"
+
+
 _SAID: Mapping[str, _Said] = {
     "saved": _Said(None),
     "not_attributed": _Said(
@@ -174,18 +180,20 @@ _SAID: Mapping[str, _Said] = {
     ),
     "fork": _Said(
         lambda e: (
-            f"{_not_alone(e)} The process has children ({e['children_traced']:,} traced): a forked"
-            " one shares memory until it writes to it or executes a program."
+            f"{_not_alone(e)} The process had children ({_children(e)}): a forked one shares memory"
+            " until it writes to it or executes a program."
         ),
-        "Page by page whether it was a living child or something else: a page merged by KSM, one"
-        " only read so far, before Linux 5.18 one still in a CPU's LRU batch.",
+        "Whether a child was alive, and shared the page, when protection was changed, or it was"
+        " something else: a page merged by KSM, one only read so far, before Linux 5.18 one still"
+        " in a CPU's LRU batch.",
         "No living fork at the time of the change (vfork or posix_spawn share without copying), or"
         " MADV_DONTFORK on this memory.",
     ),
     "not_exclusive": _Said(
         _not_alone,
-        "With whom: another process of a fork that is not traced, a page merged by KSM, one only"
-        " read so far, before Linux 5.18 one still in a CPU's LRU batch.",
+        "With whom: another process of a fork that is not traced or was gone before it was seen, a"
+        " page merged by KSM, one only read so far, before Linux 5.18 one still in a CPU's LRU"
+        " batch.",
         "No living fork at the time of the change, or MADV_DONTFORK on this memory.",
     ),
     "unexplained": _Said(

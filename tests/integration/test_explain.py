@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pte_trace.commands.explain import _note_children
+
 EXPLAIN = [sys.executable, "-m", "tests.simulated", "explain"]
 OWN = ["-p", str(os.getpid())]
 
@@ -34,3 +36,24 @@ def test_json_goes_where_it_is_asked_to(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     assert document["schema"] == 1
     assert len(document["explanations"]) == len(document["vmas"]) == 2
+
+
+def test_children_are_noted_as_long_as_they_live() -> None:
+    seen: dict[int, set[int]] = {}
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as living:
+        _note_children(os.getpid(), seen)
+        assert living.pid in seen[os.getpid()]
+    with subprocess.Popen(["true"]) as zombie:
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        later: dict[int, set[int]] = {}
+        _note_children(os.getpid(), later)
+        assert zombie.pid not in later[os.getpid()]
+        assert living.pid not in later[os.getpid()]
+
+
+def test_of_a_process_that_is_gone_nothing_is_noted() -> None:
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    seen: dict[int, set[int]] = {}
+    _note_children(gone.pid, seen)
+    assert seen == {}

@@ -281,6 +281,21 @@ def test_a_traced_child_is_evidence_of_a_fork() -> None:
     }
 
 
+@pytest.mark.parametrize(("seen", "kind"), [(2, "fork"), (0, "not_exclusive")])
+def test_a_child_that_was_seen_is_evidence_of_a_fork(seen: int, kind: str) -> None:
+    """Of a process traced by its PID no child is."""
+    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
+    (story,) = explain(snapshot(record(counts=of)), TODAY, {100: seen})
+    found = story.findings[0]
+    assert found.kind == kind
+    assert (found.evidence["children_traced"], found.evidence["children_seen"]) == (0, seen)
+
+
+def test_where_no_child_was_looked_for_none_is_said_to_be_seen() -> None:
+    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
+    assert "children_seen" not in evidence("not_exclusive", of)
+
+
 def test_a_mapping_that_was_never_written_is_not_laid_to_a_child() -> None:
     parent = record(counts=toggled({"wp_copy": 10}, readonly={"shared": 10}))
     found = explain(snapshot(parent, record(pid=101, ppid=100, image=2000)), TODAY)
