@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pte_trace import plan
 from pte_trace.effort import EVERYTHING, Effort
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.writing import Recorder
 from pte_trace.records import (

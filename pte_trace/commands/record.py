@@ -8,21 +8,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import click
 
 from pte_trace import __version__
 from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
+from pte_trace.recording.interval import Interval
+from pte_trace.recording.metadata import Metadata
 from pte_trace.session import Session
-from pte_trace.views import diagnosis, write
+from pte_trace.views import diagnosis, lines, write
 from pte_trace.views.printable import printable
 from pte_trace.views.sentences import several
-
-if TYPE_CHECKING:
-    from pte_trace.recording.layout import Interval
-    from pte_trace.recording.metadata import Metadata
 
 
 class Recorder(Protocol):
@@ -104,27 +102,24 @@ def record(
 
 def _recorder(path: Path) -> Callable[[Path, Metadata], Recorder]:
     """What writes the format that *path* asks for. Raises UsageError."""
-    from pte_trace.recording.writing import Recorder as Parquet
-    from pte_trace.views.lines import CsvLines, JsonLines
+    match path.suffix:
+        case ".parquet":
+            from pte_trace.recording import writing
 
-    kinds: dict[str, Callable[[Path, Metadata], Recorder]] = {
-        ".parquet": Parquet,
-        ".csv": CsvLines,
-        ".jsonl": JsonLines,
-    }
-    if path.suffix not in kinds:
-        raise UsageError(
-            f"{path} has none of the endings of a recording.",
-            "Give -o a name that ends in .parquet, .csv or .jsonl.",
-        )
-    return kinds[path.suffix]
+            return writing.Recorder
+        case ".csv":
+            return lines.CsvLines
+        case ".jsonl":
+            return lines.JsonLines
+    raise UsageError(
+        f"{path} has none of the endings of a recording.",
+        "Give -o a name that ends in .parquet, .csv or .jsonl.",
+    )
 
 
 def _metadata(
     session: Session, request: options.Request, interval: float, command: tuple[str, ...]
 ) -> Metadata:
-    from pte_trace.recording.metadata import Metadata
-
     filters = request.filters
     return Metadata(
         started=datetime.now(UTC),
@@ -201,8 +196,6 @@ class _Recording:
         return self._make()
 
     def _take(self, run: int) -> None:
-        from pte_trace.recording.layout import Interval
-
         snapshot = self._session.read()
         self._recorder.add(Interval(datetime.now(UTC), run, snapshot))
         self._number += 1

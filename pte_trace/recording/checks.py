@@ -121,6 +121,8 @@ def batch(found: pa.RecordBatch) -> None:
         _no_nulls(name, column)
         if name == "time":
             _within(column.cast(pa.int64()), 0, _LATEST_US)
+        elif name == "duration_s":
+            _within(column, 0, _LATEST_US)
         elif name == "totals":
             _costs(column)
         elif name == "vmas":
@@ -146,6 +148,8 @@ def _children(column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
 
 
 def _within(numbers: pa.Array, least: int, most: int) -> None:
+    if pc.any(pc.is_nan(numbers)).as_py():
+        raise ValueError("nan")
     found = pc.min_max(numbers).as_py()
     if found["min"] is not None and not least <= found["min"] <= found["max"] <= most:
         raise ValueError(found)

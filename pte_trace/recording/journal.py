@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +18,9 @@ import pyarrow as pa
 
 from pte_trace.errors import RecordingError
 from pte_trace.recording import layout
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata, dumps
+from pte_trace.snapshot import VmaRow
 
 MAGIC = b"pte-trace journal 1\n"
 _SIZES = struct.Struct("<III")
@@ -32,6 +34,7 @@ class Writer:
     def __init__(self, path: Path, metadata: Metadata) -> None:
         """Raises OSError."""
         self._codec = pa.Codec("zstd")
+        self._seen_ns: dict[tuple[object, ...], int] = {}
         self._file = path.open("wb", buffering=0)
         self._file.write(
             MAGIC
@@ -39,11 +42,26 @@ class Writer:
             + self._frame(layout.SCHEMA.serialize().to_pybytes())
         )
 
-    def write(self, interval: layout.Interval) -> None:
+    def write(self, interval: Interval) -> None:
         """Raises OSError."""
-        frame = memoryview(self._frame(layout.encode([interval]).serialize()))
+        batch = layout.encode([interval], self._first_seen(interval.snapshot.vmas))
+        frame = memoryview(self._frame(batch.serialize()))
         while frame:
             frame = frame[self._file.write(frame) :]
+
+    def _first_seen(self, vmas: Sequence[VmaRow]) -> list[int]:
+        """When each was; of one that was in the interval before, what that says.
+
+        What is the same in each interval takes no room.
+        """
+        keys = [
+            (vma.pid, vma.image, vma.start, vma.end, vma.inode, vma.dev, vma.name, vma.perms[3:])
+            for vma in vmas
+        ]
+        before = self._seen_ns
+        seen_ns = [before.get(key, vma.seen_ns) for key, vma in zip(keys, vmas, strict=True)]
+        self._seen_ns = dict(zip(keys, seen_ns, strict=True))
+        return seen_ns
 
     def _frame(self, payload: bytes | pa.Buffer) -> bytes:
         packed: bytes = self._codec.compress(payload, asbytes=True)

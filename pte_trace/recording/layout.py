@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from pte_trace.effort import Effort
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.records import (
     BUCKETS,
@@ -68,9 +68,14 @@ _IDENTITY = [
     ("perms", pa.string()),
     ("kind", pa.string()),
     ("name", pa.string()),
+    ("inode", pa.uint64()),
+    ("dev", pa.uint32()),
 ]
+# On the monotonic clock, as in VmaRow: they tell in which order mappings were there.
+_ORDER = [("seen_ns", pa.int64()), ("born_ns", pa.int64())]
 IDENTITY = tuple(name for name, _ in _IDENTITY)
-_VMA = pa.struct([*_IDENTITY, *_COUNTS])
+ORDER = tuple(name for name, _ in _ORDER)
+_VMA = pa.struct([*_IDENTITY, *_ORDER, *_COUNTS])
 _TOTALS = pa.struct(_COUNTS)
 _HEALTH = pa.struct(
     [
@@ -95,19 +100,11 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Interval:
-    """What was counted until ``time`` (UTC) in the run of that number, counted from 1."""
-
-    time: datetime
-    run: int
-    snapshot: Snapshot
-
-
 _CODES = {
     pa.int8(): "b",
     pa.int32(): "i",
     pa.int64(): "q",
+    pa.uint32(): "I",
     pa.uint64(): "Q",
     pa.float64(): "d",
     pa.timestamp("us", "UTC"): "q",
@@ -140,8 +137,8 @@ def _list(kind: pa.ListType, lengths: Iterable[int], values: pa.Array) -> pa.Lis
     )
 
 
-def encode(intervals: Sequence[Interval]) -> pa.RecordBatch:
-    """One row for each of *intervals*."""
+def encode(intervals: Sequence[Interval], seen_ns: Sequence[int] | None = None) -> pa.RecordBatch:
+    """One row for each of *intervals*; *seen_ns* replaces that of their mappings."""
     snapshots = [interval.snapshot for interval in intervals]
     effort = snapshots[0].effort
     lengths = [len(snapshot.vmas) for snapshot in snapshots]
@@ -153,7 +150,7 @@ def encode(intervals: Sequence[Interval]) -> pa.RecordBatch:
         _struct(_HEALTH, _health([snapshot.health for snapshot in snapshots])),
         _struct(_REUSE_COST, _reuse_costs([snapshot.reuse_cost for snapshot in snapshots])),
         _struct(_TOTALS, _counts([snapshot.totals for snapshot in snapshots], effort)),
-        _list(SCHEMA.field("vmas").type, lengths, _vmas(vmas, effort)),
+        _list(SCHEMA.field("vmas").type, lengths, _vmas(vmas, seen_ns, effort)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
@@ -177,11 +174,12 @@ def _struct(kind: pa.StructType, children: Iterable[pa.Array]) -> pa.StructArray
     return pa.StructArray.from_arrays(list(children), fields=list(kind))
 
 
-def _vmas(vmas: Sequence[VmaRow], effort: Effort) -> pa.StructArray:
+def _vmas(vmas: Sequence[VmaRow], seen_ns: Sequence[int] | None, effort: Effort) -> pa.StructArray:
+    given: dict[str, Sequence[Any]] = {} if seen_ns is None else {"seen_ns": seen_ns}
     identity = (
         _strings(values) if kind == pa.string() else _column(kind, values)
-        for name, kind in _IDENTITY
-        for values in [[getattr(vma, name) for vma in vmas]]
+        for name, kind in (*_IDENTITY, *_ORDER)
+        for values in [given.get(name) or [getattr(vma, name) for vma in vmas]]
     )
     return _struct(_VMA, [*identity, *_counts([vma.counts for vma in vmas], effort)])
 
@@ -281,9 +279,10 @@ def reuse_cost(found: Mapping[str, Any]) -> ReuseCost | None:
 
 
 def decode_vmas(array: pa.StructArray) -> Iterator[VmaRow]:
-    identity = zip(*(array.field(name).to_pylist() for name in IDENTITY), strict=True)
+    names = (*IDENTITY, *ORDER)
+    identity = zip(*(array.field(name).to_pylist() for name in names), strict=True)
     for row, counts in zip(identity, decode_counts(array), strict=True):
-        yield VmaRow(**dict(zip(IDENTITY, row, strict=True)), counts=counts)
+        yield VmaRow(**dict(zip(names, row, strict=True)), counts=counts)
 
 
 def decode_counts(array: pa.StructArray) -> Iterator[Counts]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pte_trace.errors import RecordingError
 from pte_trace.recording import checks, journal, layout, parquet, pruning
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import FORMAT, Metadata, from_document
 
 _RECORD = "Make one: sudo pte-trace record -o FILE.parquet -- CMD"
@@ -152,7 +153,7 @@ class Recording:
             }
         )
 
-    def intervals(self) -> Iterator[layout.Interval]:
+    def intervals(self) -> Iterator[Interval]:
         """Every interval, as it was recorded. Raises RecordingError."""
         for batch in self.batches():
             yield from layout.decode(batch, self.metadata)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pte_trace.errors import RecordingError
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import record_of
 from pte_trace.snapshot import Ledger, Snapshot, build
@@ -34,7 +34,8 @@ class Replay:
         self._next, self._after = self._after, next(self._intervals, None)
         for vma in snapshot.vmas:
             self._rows += 1
-            self._ledger.add([record_of(vma, self._rows, self._rows)])
+            changed = self._rows if any(vma.counts.changes) else 0
+            self._ledger.add([record_of(vma, changed=changed, named=self._rows)])
         self._duration_s += snapshot.duration_s
         self._latest = snapshot
         return snapshot

@@ -10,31 +10,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pte_trace.recording.layout import (
-    GROUPS,
-    IDENTITY,
-    decode_counts,
-    reuse_cost,
-)
+from pte_trace.recording.layout import GROUPS, IDENTITY, ORDER, decode_counts, reuse_cost
 from pte_trace.recording.pruning import counted
 from pte_trace.recording.reading import Recording
 from pte_trace.records import BUCKETS, NOTHING, OUTCOMES, UNMEASURED, Counts, Histogram, VmaRecord
-from pte_trace.snapshot import Health, Ledger, ReuseCost, Snapshot, VmaRow, build, total
+from pte_trace.snapshot import Health, ReuseCost, Snapshot, VmaRow, build, total
 
-_INTERVAL = (
-    "time",
-    "run",
-    "duration_s",
-    "health",
-    "reuse_cost",
-    "totals",
-)
+_INTERVAL = ("time", "run", "duration_s", "health", "reuse_cost", "totals")
+# Some three hundred years: as far as a time may be from the first.
+_LONGEST_S = 2**53 / 1e6
 
 
 @dataclass(frozen=True)
 class Span:
-    """What was counted in ``duration_s`` seconds up to ``end`` (UTC)."""
+    """What was counted in ``duration_s`` seconds up to ``end`` (UTC).
+
+    By the clock as it was when recording began: where it was set meanwhile, times go on.
+    """
 
     end: datetime
     duration_s: float
@@ -52,7 +46,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Summary:
-    """``timeline`` in order of time; ``whole`` is what `run` would have reported."""
+    """``timeline`` in order of time; ``whole`` is what `run` would have reported.
+
+    But what mprotect split is one mapping in it where it was in one interval.
+    """
 
     timeline: tuple[Span, ...]
     runs: tuple[Run, ...]
@@ -74,25 +71,30 @@ class _Summing:
         self._cost: ReuseCost | None = None
 
     def summary(self) -> Summary:
-        times = [
-            time
-            for batch in self._recording.batches(["time"])
-            for time in batch.column("time").to_pylist()
+        lasted = [
+            each
+            for batch in self._recording.batches(["duration_s"])
+            for each in batch.column("duration_s").to_pylist()
         ]
         timeline: dict[int, Span] = {}
         runs: dict[int, Run] = {}
-        width = _width(times, self._spans)
+        width_s = sum(lasted) / self._spans or 1.0
+        elapsed_s = 0.0
+        began = None
         for time, number, duration_s, counts in self._totals():
-            place = (time - times[0]) // width
-            span = timeline.get(place) or Span(time, 0.0, NOTHING)
-            timeline[place] = Span(time, span.duration_s + duration_s, span.counts + counts)
+            began = began or time - timedelta(seconds=duration_s)
+            place = min(int(elapsed_s / width_s), self._spans - 1)
+            elapsed_s += duration_s
+            end = began + timedelta(seconds=min(elapsed_s, _LONGEST_S))
+            span = timeline.get(place) or Span(end, 0.0, NOTHING)
+            timeline[place] = Span(end, span.duration_s + duration_s, span.counts + counts)
             run = runs.get(number) or Run(number, 0.0, NOTHING)
             runs[number] = Run(number, run.duration_s + duration_s, run.counts + counts)
         return Summary(
             tuple(timeline.values()),
             tuple(runs.values()),
             self._whole(tuple(runs.values())),
-            len(times),
+            len(lasted),
         )
 
     def _totals(self) -> Iterator[tuple[datetime, int, float, Counts]]:
@@ -111,16 +113,14 @@ class _Summing:
         leaves = _leaves(total(run.counts for run in runs))
         mappings = _Mappings(leaves)
         paths = [
-            *zip(IDENTITY),
+            *zip((*IDENTITY, *ORDER)),
             *leaves,
             *((*path[:2], "first") for path in leaves if "log2" in path),
         ]
         for batch in self._recording.batches([".".join((_ROW, *path)) for path in paths]):
             mappings.add(batch.column("vmas").flatten())
-        ledger = Ledger()
-        ledger.add(mappings.records())
         whole = build(
-            ledger.records(),
+            mappings.records(),
             kernel=metadata.kernel,
             hooks=metadata.hooks,
             duration_s=sum(run.duration_s for run in runs),
@@ -132,14 +132,11 @@ class _Summing:
         return whole if whole.reuse_cost else replace(whole, reuse_cost=self._cost)
 
 
-def _width(times: Sequence[datetime], spans: int) -> timedelta:
-    if len(times) < 2:
-        return timedelta(seconds=1)
-    return max(timedelta(microseconds=1), (times[-1] - times[0]) / spans)
+def record_of(vma: VmaRow, *, changed: int, named: int) -> VmaRecord:
+    """A row as it is added up; the numbers are of the latest rows of it, one for each.
 
-
-def record_of(vma: VmaRow, first: int, last: int) -> VmaRecord:
-    """A row as a ledger adds it up; *first* and *last* number its earliest and latest sight."""
+    *changed* is that of the latest in which its protection was changed, 0 if it never was.
+    """
     return VmaRecord(
         pid=vma.pid,
         ppid=vma.ppid,
@@ -147,15 +144,15 @@ def record_of(vma: VmaRow, first: int, last: int) -> VmaRecord:
         image=vma.image,
         start=vma.start,
         end=vma.end,
-        inode=0,
-        dev=0,
+        inode=vma.inode,
+        dev=vma.dev,
         kind=vma.kind,
         name=vma.name,
         perms=vma.perms,
-        seen_ns=first,
-        born_ns=0,
-        changed_ns=last,
-        named_ns=last,
+        seen_ns=vma.seen_ns,
+        born_ns=vma.born_ns,
+        changed_ns=changed,
+        named_ns=named,
         counts=vma.counts,
     )
 
@@ -175,14 +172,23 @@ def _leaves(totals: Counts) -> list[_Path]:
     return paths
 
 
-def _columns(leaves: Sequence[_Path]) -> list[str]:
-    """What Parquet calls them, and what tells the rows apart."""
-    firsts = [(*path[:-1], "first") for path in leaves if path[-1] == "log2"]
-    paths = [*((name,) for name in IDENTITY), *leaves, *firsts]
-    return [".".join((_ROW, *path)) for path in paths]
-
-
+# What makes two rows be of one record (see VmaRecord.vma), and what is as in the latest of them.
+_KEY = ("pid", "image", "start", "end", "inode", "dev", "shared", "name")
+_LATEST = ("ppid", "comm", "perms", "kind")
+_NUMBERS = [("row", "max"), ("changed", "max"), ("seen_ns", "min"), ("born_ns", "max")]
 _Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass
+class _Mapping:
+    """What is known of a mapping but its counts: those have the same place in each column."""
+
+    place: int
+    seen_ns: int
+    born_ns: int = 0
+    changed: int = 0
+    named: int = 0
+    latest: tuple[Any, ...] = ()
 
 
 class _Mappings:
@@ -190,9 +196,7 @@ class _Mappings:
 
     def __init__(self, leaves: Sequence[_Path]) -> None:
         self._leaves = leaves
-        self._places: dict[tuple[Any, ...], int] = {}
-        self._first: list[int] = []
-        self._last: list[int] = []
+        self._mappings: dict[tuple[Any, ...], _Mapping] = {}
         self._sums: dict[_Path, _Numbers] = {
             path: np.zeros((0, BUCKETS) if "log2" in path else 0, np.int64) for path in leaves
         }
@@ -202,18 +206,21 @@ class _Mappings:
         """Add the structs of *rows*, in the order of time."""
         if not len(rows):
             return
-        table = pa.table(
-            {**{name: rows.field(name) for name in IDENTITY}, "row": np.arange(len(rows))}
-        )
-        groups = table.group_by(list(IDENTITY), use_threads=False).aggregate(
-            [("row", "list"), ("row", "max")]
+        columns = {name: rows.field(name) for name in (*IDENTITY, *ORDER)}
+        columns["shared"] = pc.ends_with(columns["perms"], "s")
+        columns["row"] = np.arange(len(rows))
+        columns["changed"] = np.where(self._changed(rows), self._rows + 1 + columns["row"], 0)
+        table = pa.table({name: columns[name] for name in (*_KEY, *ORDER, "row", "changed")})
+        groups = table.group_by(list(_KEY), use_threads=False).aggregate(
+            [("row", "list"), *_NUMBERS]
         )
         members = groups.column("row_list").combine_chunks()
         group_of = np.empty(len(rows), np.int64)
         group_of[members.flatten().to_numpy()] = np.repeat(
             np.arange(len(groups)), members.value_lengths().to_numpy()
         )
-        places = self._known(groups)
+        latest = groups.column("row_max").combine_chunks()
+        places = self._known(groups, [columns[name].take(latest) for name in _LATEST])
         self._rows += len(rows)
         for path in self._leaves:
             group = reduce(pa.StructArray.field, path[:-1], rows)
@@ -223,35 +230,57 @@ class _Mappings:
                 numbers = _by_group(_numbers(group.field(path[-1])), group_of, len(groups))
             self._put(path, places, numbers)
 
-    def _known(self, groups: pa.Table) -> _Numbers:
+    def _changed(self, rows: pa.StructArray) -> np.ndarray[Any, np.dtype[np.bool]]:
+        """Whether protection was changed in it, of each row."""
+        changed = np.zeros(len(rows), np.bool)
+        for path in self._leaves:
+            if path[0] == "protection_changes":
+                changed |= _numbers(reduce(pa.StructArray.field, path, rows)) > 0
+        return changed
+
+    def _known(self, groups: pa.Table, latest: Sequence[pa.Array]) -> _Numbers:
         """The place of each group, new ones added."""
-        keys = list(zip(*(groups.column(name).to_pylist() for name in IDENTITY), strict=True))
-        latest = groups.column("row_max").to_pylist()
-        places = np.empty(len(keys), np.int64)
-        for index, (key, row) in enumerate(zip(keys, latest, strict=True)):
-            place = self._places.setdefault(key, len(self._places))
-            if place == len(self._last):
-                self._first.append(self._rows)
-                self._last.append(0)
-            self._last[place] = self._rows + row
-            places[index] = place
+        keys = zip(*(groups.column(name).to_pylist() for name in _KEY), strict=True)
+        numbers = zip(
+            *(groups.column("_".join(each)).to_pylist() for each in _NUMBERS), strict=True
+        )
+        said = zip(*(column.to_pylist() for column in latest), strict=True)
+        places = np.empty(len(groups), np.int64)
+        for index, (key, (row, changed, seen_ns, born_ns), described) in enumerate(
+            zip(keys, numbers, said, strict=True)
+        ):
+            mapping = self._mappings.get(key)
+            if mapping is None:
+                mapping = self._mappings[key] = _Mapping(len(self._mappings), seen_ns)
+            mapping.born_ns = max(mapping.born_ns, born_ns)
+            mapping.changed = max(mapping.changed, changed)
+            mapping.named = self._rows + 1 + row
+            mapping.latest = described
+            places[index] = mapping.place
         return places
 
     def _put(self, path: _Path, places: _Numbers, numbers: _Numbers) -> None:
         sums = self._sums[path]
-        if len(sums) < len(self._places):
-            grown = np.zeros((2 * len(self._places), *sums.shape[1:]), np.int64)
+        if len(sums) < len(self._mappings):
+            grown = np.zeros((2 * len(self._mappings), *sums.shape[1:]), np.int64)
             grown[: len(sums)] = sums
             self._sums[path] = sums = grown
         sums[places] += numbers
 
     def records(self) -> Iterator[VmaRecord]:
-        """One for each mapping, program image and range, the latest seen last."""
-        keys = list(self._places)
-        for place in sorted(range(len(keys)), key=self._last.__getitem__):
-            row = dict(zip(IDENTITY, keys[place], strict=True))
-            vma = VmaRow(**row, counts=self._counts(place))
-            yield record_of(vma, self._first[place], self._last[place])
+        """One for each mapping, program image and range."""
+        for key, mapping in self._mappings.items():
+            row = dict(zip(_KEY, key, strict=True)) | dict(
+                zip(_LATEST, mapping.latest, strict=True)
+            )
+            del row["shared"]
+            vma = VmaRow(
+                **row,
+                seen_ns=mapping.seen_ns,
+                born_ns=mapping.born_ns,
+                counts=self._counts(mapping.place),
+            )
+            yield record_of(vma, changed=mapping.changed, named=mapping.named)
 
     def _counts(self, place: int) -> Counts:
         changes, ptes, writable, readonly, omitted, faults = (

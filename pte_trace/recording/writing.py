@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from pte_trace.effort import Effort
-from pte_trace.recording import journal, layout, parquet, pruning
+from pte_trace.recording import journal, parquet, pruning
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata, dumps
 from pte_trace.recording.reading import Recording
 
@@ -27,7 +28,7 @@ class Recorder:
         self._journal = journal.Writer(path, metadata)
         self._counted: frozenset[pruning.Path] = frozenset()
 
-    def add(self, interval: layout.Interval) -> None:
+    def add(self, interval: Interval) -> None:
         """Raises OSError."""
         self._journal.write(interval)
         self._counted |= pruning.counted(interval.snapshot.totals)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.views import document
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 import pte_trace
 from pte_trace.effort import Effort
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.records import OUTCOMES
 from tests.builders import counts, histogram, record, snapshot

@@ -26,7 +26,7 @@ from pte_trace.exporter.metrics import StateCollector
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
 from pte_trace.recording.comparison import Comparison, Subject, compare
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import Summary, summarize
 from pte_trace.records import CallSite, Frame

@@ -6,6 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -15,15 +19,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pte_trace.errors import RecordingError
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.reading import Recording
+from pte_trace.recording.replay import Replay
 from pte_trace.recording.summary import summarize
-from pte_trace.snapshot import total
+from pte_trace.records import VmaRecord
+from pte_trace.snapshot import Ledger, Snapshot, VmaRow, total
 from tests.builders import counts, histogram, record, snapshot
-from tests.recordings import interval, recorded, recordings
+from tests.recordings import STARTED, interval, metadata, recorded, recordings
 
 ENDED = pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
+
+
+CHANGED = counts({"mprotect": 1}, {"mprotect": 2})
+
+
+def at(second: float) -> datetime:
+    return STARTED + timedelta(seconds=second)
 
 
 def read(path: Path) -> list[Interval]:
@@ -84,7 +97,7 @@ def test_the_timeline_is_no_longer_than_asked_for(tmp_path: Path) -> None:
 
     with Recording(path) as recording:
         summary = summarize(recording, spans=10)
-    assert 10 <= len(summary.timeline) <= 11
+    assert len(summary.timeline) == 10
     assert sum(span.duration_s for span in summary.timeline) == 100
 
 
@@ -101,6 +114,119 @@ def test_a_mapping_seen_in_parts_is_one_mapping_of_the_summary(tmp_path: Path) -
         (row,) = summarize(recording).whole.vmas
     assert (row.start, row.end, row.perms) == (0x1000, 0x3000, "r--p")
     assert row.counts == counts(faults={"other": 2})
+
+
+def rows_of(whole: Snapshot) -> set[VmaRow]:
+    assert len(set(whole.vmas)) == len(whole.vmas)
+    return set(whole.vmas)
+
+
+def as_run(readings: Sequence[Sequence[VmaRecord]], *, split: bool = False) -> set[VmaRow]:
+    """The rows that `run` reports of these readings."""
+    ledger = Ledger()
+    for records in readings:
+        ledger.add(records)
+    return rows_of(snapshot(*ledger.records(), split=split))
+
+
+def as_report(
+    path: Path, readings: Sequence[Sequence[VmaRecord]], *, split: bool = False
+) -> set[VmaRow]:
+    """Those that `report` has of a recording of them; a replay ends with the same."""
+    intervals = [
+        interval(snapshot(*records, split=split), second)
+        for second, records in enumerate(readings, 1)
+    ]
+    with Recording(recorded(path, intervals, metadata(split=split))) as recording:
+        replay = Replay(recording)
+        for _ in readings:
+            replay.read()
+        found = rows_of(summarize(recording).whole)
+    assert rows_of(replay.total()) == found
+    return found
+
+
+OLD = record(start=0x1000, end=0x3000, seen_ns=10)
+READINGS = {
+    "two files of one name": (
+        [[record(name="/x", kind="file", inode=1), record(name="/x", kind="file", inode=2)]],
+        2,
+    ),
+    "a file of that name on another file system, later": (
+        [[record(name="/x", kind="file", inode=1, dev=dev, seen_ns=dev)] for dev in (1, 2)],
+        2,
+    ),
+    "mapped anew in its place": (
+        [[OLD, record(start=0x1000, end=0x2000, born_ns=15, seen_ns=16)]],
+        2,
+    ),
+    "mapped anew in its place, later": (
+        [[OLD], [OLD], [record(start=0x1000, end=0x2000, born_ns=15, seen_ns=30)]],
+        2,
+    ),
+    "mapped before it was first seen": (
+        [[record(start=0x1000, end=0x2000, seen_ns=16)], [replace(OLD, born_ns=15, seen_ns=20)]],
+        1,
+    ),
+    "seen in each interval, mapped in the first": (
+        [[replace(OLD, seen_ns=10 * n, born_ns=5)] for n in range(1, 5)]
+        + [[record(start=0x1000, end=0x2000, seen_ns=60)]],
+        1,
+    ),
+    "changed, then written to in another part": (
+        [
+            [record(start=0x1000, end=0x2000, perms="r--p", counts=CHANGED, changed_ns=11)],
+            [record(start=0x2000, end=0x3000, seen_ns=20)],
+        ],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("readings", "rows"), READINGS.values(), ids=READINGS.keys())
+def test_a_report_has_the_rows_of_run(
+    tmp_path: Path, readings: list[list[VmaRecord]], rows: int
+) -> None:
+    found = as_report(tmp_path / "r.parquet", readings)
+    assert found == as_run(readings)
+    assert len(found) == rows
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> list[list[VmaRecord]]:
+    """Of a few ranges, over and over, each no more than once in a reading."""
+    records = st.builds(
+        lambda start, pages, **given: record(
+            start=start << 12, end=start + pages << 12, counts=CHANGED, **given
+        ),
+        start=st.integers(1, 3),
+        pages=st.integers(1, 2),
+        perms=st.sampled_from(["rw-p", "r--p", "rw-s"]),
+        name=st.sampled_from(["/x", "/y"]),
+        inode=st.integers(0, 2),
+    )
+    some = st.lists(records, max_size=5, unique_by=lambda each: each.vma)
+    found = draw(st.lists(some, min_size=1, max_size=5))
+    clock = count(1)
+    return [[replace(each, seen_ns=next(clock)) for each in some] for some in found]
+
+
+@given(taken=readings())
+def test_a_report_has_each_vma_that_run_has(
+    tmp_path_factory: pytest.TempPathFactory, taken: list[list[VmaRecord]]
+) -> None:
+    path = tmp_path_factory.mktemp("split") / "r.parquet"
+    assert as_report(path, taken, split=True) == as_run(taken, split=True)
+
+
+def test_a_clock_that_is_set_back_does_not_turn_time_round(tmp_path: Path) -> None:
+    seconds = [*range(1, 51), *range(-3600, -3550)]
+    path = recorded(tmp_path / "r.parquet", (replace(some(1)[0], time=at(n)) for n in seconds))
+
+    with Recording(path) as recording:
+        timeline = summarize(recording, spans=10).timeline
+    assert [span.end for span in timeline] == [at(10 * n) for n in range(1, 11)]
+    assert {span.duration_s for span in timeline} == {10}
 
 
 @ENDED

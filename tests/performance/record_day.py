@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pte_trace.effort import EVERYTHING
 from pte_trace.plan import Attachment, How
-from pte_trace.recording.layout import Interval
+from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.writing import Recorder
 from pte_trace.records import BUCKETS, OUTCOMES, UNMEASURED, Counts, Histogram
@@ -50,6 +50,7 @@ class Source:
                 "kind": "anon",
                 "name": f"[anon:heap-{number % 25}]",
                 "image": 77 * (number // 40),
+                "born_ns": number << 20,
             }
             for number in range(mappings)
         ]
@@ -62,7 +63,7 @@ class Source:
         spent = sum(number * int(1.4 * 2**place) for place, number in enumerate(log2))
         return Histogram(spent, tuple(log2))
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, second: int) -> Snapshot:
         number = len(self._identities)
         draw = self._random.choices
         changes = draw(range(0, 40, 2), k=number)
@@ -70,9 +71,11 @@ class Source:
         clean = draw(range(50), k=number)
         reuse = draw(self._histograms, k=number)
         other = draw(range(20), k=number)
+        seen_ns = draw(range(second * 10**9, (second + 1) * 10**9), k=number)
         vmas = tuple(
             VmaRow(
                 **identity,
+                seen_ns=seen,
                 counts=Counts(
                     changes=(change, 0, 0, 0),
                     ptes_changed=(pte + left, 0, 0, 0),
@@ -83,8 +86,8 @@ class Source:
                     costs=(cost, *_UNTIMED),
                 ),
             )
-            for identity, change, pte, left, cost, first in zip(
-                self._identities, changes, ptes, clean, reuse, other, strict=True
+            for identity, change, pte, left, cost, first, seen in zip(
+                self._identities, changes, ptes, clean, reuse, other, seen_ns, strict=True
             )
         )
         spent = _sum(Counter(reuse))
@@ -130,7 +133,7 @@ def _record(path: Path, seconds: int, mappings: int) -> None:
     source = Source(mappings)
     spent = 0.0
     for second in range(seconds):
-        interval = Interval(_STARTED + timedelta(seconds=second + 1), 1, source.snapshot())
+        interval = Interval(_STARTED + timedelta(seconds=second + 1), 1, source.snapshot(second))
         before = time.process_time()
         recorder.add(interval)
         spent += time.process_time() - before
