@@ -197,8 +197,8 @@ quote-figures = @$(BIN)/python docs/overhead.py && $(BIN)/python docs/manual.py
 .PHONY: bench
 bench: bench-overhead bench-scale bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
+	@$(BIN)/python -m tests.bench.scrape bookworm
 	$(quote-figures)
-	@$(BIN)/python -m tests.bench.scrape
 
 .PHONY: layout
 layout: setup ## Write pte_trace/layout.py anew, from bpf/records.h
