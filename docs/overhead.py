@@ -195,8 +195,8 @@ def _scrape(path: Path) -> Iterator[str]:
     *_, theirs = found["ways"].values()
     yield "## A scrape"
     yield ""
-    yield f"Of {found['series']:,} series, in a guest of Debian 12's kernel, beside as many counters"
-    yield "of prometheus-client's own. Wanted is twice as much at most."
+    yield f"Of {found['series']:,} series, in a guest of Debian 12's kernel, beside as many of"
+    yield "prometheus-client's own counters. Wanted is twice as much at most."
     yield ""
     yield from _head("", "million instructions", "of the last row")
     for name, took in found["ways"].items():
