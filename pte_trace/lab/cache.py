@@ -22,9 +22,18 @@ from pte_trace.lab.kernels import Kernel, in_root
 
 
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """The cache's directory; it need not exist."""
+    """The cache's directory; it need not exist.
+
+    Raises HostError for root where it is another user's: what is in it is booted, as root.
+    """
     if own := environ.get("PTE_TRACE_LAB_CACHE"):
-        return Path(own).absolute()
+        cache = Path(own).absolute()
+        if os.geteuid() == 0 and cache.exists() and not user_cache.is_ours(cache):
+            raise HostError(
+                f"Another user can write to the cache {cache}: root boots nothing from there.",
+                "Set PTE_TRACE_LAB_CACHE to a directory of root's, or leave it out.",
+            )
+        return cache
     return user_cache.directory(environ) / "lab"
 
 

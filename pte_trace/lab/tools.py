@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pte_trace.errors import HostError
@@ -33,6 +33,7 @@ _BUILD_PACKAGES = {
     "xz": "xz-utils",
     "depmod": "kmod",
 }
+_SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WHICH_MISSING = 'for tool; do command -v "$tool" >/dev/null || echo "$tool"; done; true'
 # The header that the kernel's objtool and resolve_btfids are compiled with.
 _LIBELF = ("gcc", "-fsyntax-only", "-include", "gelf.h", "-x", "c", "/dev/null")
@@ -40,10 +41,15 @@ _NEEDED_TO_BOOT = ("qemu-system-x86_64", "virtme-run", "busybox", "file", "depmo
 _PACKAGE = {"qemu-system-x86_64": "QEMU", "virtme-run": "virtme-ng"}
 
 
-def search_path() -> str:
-    """Where tools are looked for: beside Python, in PATH, and where Debian keeps root's."""
+def search_path(environ: Mapping[str, str] = os.environ) -> str:
+    """Where tools are looked for: beside Python, in PATH, and where Debian keeps root's.
+
+    By sudo PATH is not that of who called it, whatever sudo was told to keep.
+    """
     beside = os.path.dirname(sys.executable)
-    return os.pathsep.join([beside, os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    if os.geteuid() == 0 and "SUDO_UID" in environ:
+        return os.pathsep.join([beside, _SYSTEM])
+    return os.pathsep.join([beside, environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def locate(tool: str, path: str | None = None) -> str:

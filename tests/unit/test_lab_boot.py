@@ -318,6 +318,19 @@ def test_what_the_lab_names_make_setup_installs(tmp_path: Path) -> None:
     assert needed - THERE <= set(installed[1].replace("\\", "").split())
 
 
+def test_by_sudo_tools_are_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = {"PATH": "/home/somebody/bin:/usr/bin", "SUDO_UID": "1000"}
+    beside = str(Path(sys.executable).parent)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    path = tools.search_path(called).split(":")
+    assert path[0] == beside
+    assert "/home/somebody/bin" not in path
+    assert {"/usr/bin", "/usr/sbin"} <= set(path)
+    assert "/home/somebody/bin" in tools.search_path({"PATH": called["PATH"]}).split(":")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "/home/somebody/bin" in tools.search_path(called).split(":")
+
+
 def test_a_tool_speaks_english(tmp_path: Path) -> None:
     done = tools.run(["sh", "-c", "echo $LC_ALL; pwd; exit 3"], tmp_path)
     assert (done.returncode, done.stdout) == (3, f"C\n{tmp_path}\n")

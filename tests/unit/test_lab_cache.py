@@ -114,6 +114,20 @@ def test_where_the_cache_is() -> None:
     assert cache.directory({}) == Path.home() / ".cache/pte-trace/lab"
 
 
+@pytest.mark.parametrize(("owner", "mode"), [(1000, 0o755), (0, 0o777)])
+def test_root_boots_nothing_that_another_user_can_have_put_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int
+) -> None:
+    found = list(tmp_path.lstat())
+    found[stat.ST_UID], found[stat.ST_MODE] = owner, stat.S_IFDIR | mode
+    monkeypatch.setattr(Path, "lstat", lambda _: os.stat_result(found))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(HostError, match="Another user can write to the cache"):
+        cache.directory({"PTE_TRACE_LAB_CACHE": str(tmp_path)})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cache.directory({"PTE_TRACE_LAB_CACHE": str(tmp_path)}) == tmp_path
+
+
 NAMED = {"XDG_CACHE_HOME": "pte-trace", "HOME": ".cache/pte-trace", "CACHE_DIRECTORY": ""}
 
 
