@@ -23,6 +23,7 @@ _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 def _facts(facts: HostFacts) -> list[tuple[str, str]]:
     """Each fact as a name and what is known of it."""
     capabilities = facts.capabilities
+    restrict = "unknown" if facts.kptr_restrict is None else facts.kptr_restrict
     return [
         ("kernel", f"Linux {facts.release or 'unknown'}, {facts.machine or 'machine unknown'}"),
         (
@@ -35,6 +36,7 @@ def _facts(facts: HostFacts) -> list[tuple[str, str]]:
         ("kernel memory readable", _SAID[facts.kernel_memory_readable]),
         ("kprobes", _SAID[facts.kprobes] + _because(_disarmed(facts))),
         ("function tracing (ftrace)", _SWITCH[facts.ftrace_enabled]),
+        ("kernel symbols", f"tried by name, below (kptr_restrict: {restrict}, of no matter)"),
         ("PIDs", _PIDS[facts.initial_pid_namespace]),
         ("tracefs mounted", _SAID[facts.tracefs] + " (not needed)"),
         ("BCC", facts.bcc_version or "no" + _because(_impostor(facts))),

@@ -40,6 +40,12 @@ def fact(facts: HostFacts, name: str) -> str:
         (host(kprobes=False), "kprobes", "no"),
         (host(kprobes_armed=False), "kprobes", "yes: switched off"),
         (host(ftrace_enabled=False), "function tracing (ftrace)", "off"),
+        (host(), "kernel symbols", "tried by name, below (kptr_restrict: 0, of no matter)"),
+        (
+            host(kptr_restrict=None),
+            "kernel symbols",
+            "tried by name, below (kptr_restrict: unknown, of no matter)",
+        ),
         (host(), "PIDs", "the kernel's"),
         (host(initial_pid_namespace=False), "PIDs", "a namespace's, not the kernel's"),
         (host(bcc_version=None), "BCC", "no"),
