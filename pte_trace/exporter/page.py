@@ -112,13 +112,20 @@ def _mapping(group: Group, counts: Counts, effort: Effort) -> dict[str, str]:
 
 
 def _writable(counts: Counts, effort: Effort) -> str:
-    return f"{sum(counts.made_writable):,}" if effort.inspects else _UNKNOWN
+    if not effort.inspects:
+        return _UNKNOWN
+    return _at_least(f"{sum(counts.made_writable):,}", counts)
 
 
 def _efficacy(counts: Counts, effort: Effort) -> str:
     if not effort.inspects:
         return _UNKNOWN
-    return _NONE if counts.efficacy is None else f"{counts.efficacy:.1%}"
+    return _NONE if counts.efficacy is None else _at_least(f"{counts.efficacy:.1%}", counts)
+
+
+def _at_least(shown: str, counts: Counts) -> str:
+    """Marked where not every PTE that was changed was inspected."""
+    return f"≥{shown}" if any(counts.not_inspected) else shown
 
 
 def _hooks(state: State) -> Iterator[dict[str, Any]]:

@@ -81,7 +81,7 @@ SHOWN: dict[str, dict[str, float]] = {
     "Saved at most": {"{}": 1.5},
     "Avoidable faults": {"{}": 1},
     "Efficacy": {"{}": 0.75},
-    "Not all PTEs looked at": {"{}": 1},
+    "Efficacy understated": {"{}": 1},
     "Efficacy by kernel release": {'{release="6.1"}': 0.75},
     "CPU time saved by kernel release": {'{release="6.1"}': 1.5},
     "Machines by kernel release": {'{release="6.1",optimization="true"}': 2},

@@ -1,20 +1,34 @@
-"""The application without a server: what it answers while readings fail."""
+"""The application without a server: what the page marks, what is answered while readings fail."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pte_trace.errors import HostError
+from pte_trace.exporter import page
 from pte_trace.exporter.app import App, Exporter
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.web_config import WebConfig
+from tests.builders import counts, record
 from tests.unit.test_reader import Clock, Source
+
+
+def test_the_page_marks_what_is_known_in_part() -> None:
+    changed = counts({"mprotect": 1}, {"mprotect": 9}, {"wp_reuse": 1}, writable={"mprotect": 3})
+    in_part = replace(changed, not_inspected=(1, *changed.not_inspected[1:]))
+    for counted, shown in ((changed, "75.0%"), (in_part, "≥75.0%")):
+        source = Source(record(counts=counted))
+        with Reader(source, Groups(9), print) as reader:
+            html = page.render(reader.state(), "1")
+        assert f'<b id="efficacy">{shown}</b>' in html
+        assert html.count("≥3") == 2 * (counted is in_part)
 
 
 def ask(app: App, path: str) -> tuple[int, str]:

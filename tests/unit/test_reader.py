@@ -13,6 +13,7 @@ from pte_trace.errors import HostError
 from pte_trace.exporter import page
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import FRESH_S, Reader
+from pte_trace.records import VmaRecord
 from pte_trace.snapshot import Snapshot
 from tests.builders import record, snapshot
 
@@ -28,7 +29,8 @@ class Clock:
 
 
 class Source:
-    def __init__(self) -> None:
+    def __init__(self, brought: VmaRecord | None = None) -> None:
+        self._brought = brought or record()
         self.readings = 0
         self.broken: Exception | None = None
 
@@ -36,7 +38,7 @@ class Source:
         if self.broken:
             raise self.broken
         self.readings += 1
-        return snapshot(record())
+        return snapshot(self._brought)
 
 
 def faults(reader: Reader) -> int:
