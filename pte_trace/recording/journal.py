@@ -3,7 +3,8 @@
 A frame is a header (length of the payload, its length when unpacked, its CRC-32, the CRC-32 of
 these three) and the payload, packed with zstd: first the metadata, then the Arrow schema, then
 one record batch for each interval. A frame that the file ends in was being written when the
-recorder was killed; it is left out.
+recorder was killed; it is left out. So is what the file system knew the length of, but had not
+written when the power failed: zeros up to the end.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MAGIC = b"pte-trace journal 1\n"
 _SIZES = struct.Struct("<III")
 _CHECK = struct.Struct("<I")
 _HEADER_SIZE = _SIZES.size + _CHECK.size
+# No frame ends in so many: they are no damage to one that was whole.
+_FEWEST_ZEROS = 16
+_BLOCK = 1 << 20
 
 
 class Writer:
@@ -75,24 +79,31 @@ class Writer:
 def frames(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """The payloads of a journal after its MAGIC, up to the last whole one.
 
-    Raises RecordingError where a frame was damaged.
+    Raises RecordingError where a frame was damaged, unless it and all after it never was written.
     """
     codec = pa.Codec("zstd")
     while len(header := stream.read(_HEADER_SIZE)) == _HEADER_SIZE:
         sizes = header[: _SIZES.size]
         if _CHECK.pack(zlib.crc32(sizes)) != header[_SIZES.size :]:
-            raise _damaged(name)
+            _check_unwritten(header, stream, name)
+            return
         length, unpacked, check = _SIZES.unpack(sizes)
         packed = stream.read(length)
         if len(packed) < length:
             return
         if zlib.crc32(packed) != check:
-            raise _damaged(name)
+            _check_unwritten(packed, stream, name)
+            return
         yield codec.decompress(packed, unpacked, asbytes=True)
 
 
-def _damaged(name: str) -> RecordingError:
-    return RecordingError(
-        f"{name} was damaged after it was written: a checksum does not fit.",
-        "Record again, or take an undamaged copy.",
-    )
+def _check_unwritten(part: bytes, stream: IO[bytes], name: str) -> None:
+    """All is zeros from within *part*, read last, to the end. Raises RecordingError."""
+    zeros = len(part) - len(part.rstrip(b"\0"))
+    while zeros and (block := stream.read(_BLOCK)):
+        zeros = 0 if block.strip(b"\0") else zeros + len(block)
+    if zeros < _FEWEST_ZEROS:
+        raise RecordingError(
+            f"{name} was damaged after it was written: a checksum does not fit.",
+            "Record again, or take an undamaged copy.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 import pte_trace
 from pte_trace.effort import Effort
 from pte_trace.recording.interval import Interval
+from pte_trace.recording.layout import IDENTITY
 from pte_trace.recording.metadata import Metadata
-from pte_trace.records import OUTCOMES
+from pte_trace.records import CAUSES, OMISSIONS, OUTCOMES, REASONS, Counts
+from pte_trace.snapshot import Health
 from tests.builders import counts, histogram, record, snapshot
 from tests.recordings import STARTED, interval, metadata, recorded, recordings
 
@@ -55,7 +58,7 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path: Path) -> None:
     assert isinstance(frame.index, pd.DatetimeIndex)
     assert (frame.index.name, str(frame.index.dtype)) == ("time", "datetime64[us, UTC]")
     types = {str(name): str(kind) for name, kind in frame.dtypes.items()}
-    named = {name: types.pop(name) for name in list(types)[:12]}
+    named = {name: types.pop(name) for name in list(types)[:14]}
     assert named == {
         "run": "int32",
         "duration_s": "float64",
@@ -68,11 +71,17 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path: Path) -> None:
         "perms": "category",
         "kind": "category",
         "name": "category",
+        "inode": "uint64",
+        "dev": "uint32",
         "protection_changes_mprotect": "Int64",
     }
     assert set(types.values()) == {"Int64"}
+    assert_documented([*named, *types])
+
+
+def assert_documented(names: list[str]) -> None:
     assert pte_trace.load.__doc__ is not None
-    for name in (*named, *types):
+    for name in names:
         stem = name.rsplit("_", 1)[0]
         assert any(f"``{known}" in pte_trace.load.__doc__ for known in (name, stem, "fault_ns"))
 
@@ -91,17 +100,108 @@ def test_what_was_not_looked_at_is_missing_not_zero(tmp_path: Path) -> None:
     assert (frame["write_faults_other"] == 1).all()
 
 
+def test_an_interval_in_which_nothing_happened_has_a_row_too(tmp_path: Path) -> None:
+    seen = record(counts=counts(faults={"wp_reuse": 6}))
+    lost = Health(map_full=1, missed_runs=2, probe_seconds=0.5, entries=3, capacity=4)
+    path = recorded(
+        tmp_path / "r.parquet",
+        [
+            interval(snapshot(seen, duration_s=1.0), 1),
+            interval(snapshot(duration_s=2.0), 3),
+            interval(snapshot(seen, duration_s=3.0, health=lost), 6),
+        ],
+    )
+
+    frame = pte_trace.load(path, each="interval")
+
+    assert list(frame.index) == [STARTED + timedelta(seconds=n) for n in (1, 3, 6)]
+    assert list(frame["duration_s"]) == [1, 2, 3]
+    assert list(frame["write_faults_wp_reuse"] / frame["duration_s"]) == [6, 0, 2]
+    assert list(frame["health_missed_runs"]) == [0, 0, 2]
+    types = {str(name): str(kind) for name, kind in frame.dtypes.items()}
+    assert {name: kind for name, kind in types.items() if kind != "Int64"} == {
+        "run": "int32",
+        "duration_s": "float64",
+        "health_probe_seconds": "float64",
+    }
+    assert_documented(list(types))
+    for found in (frame, pte_trace.load(path)):
+        assert {**found.attrs, "metadata": None} == {
+            "metadata": None,
+            "ended": True,
+            "intervals": 3,
+            "duration_s": 6.0,
+            "health": health_of(lost),
+        }
+        assert found.attrs["metadata"] == metadata().document()
+
+
+def test_a_recording_without_intervals_is_an_empty_frame(tmp_path: Path) -> None:
+    path = recorded(tmp_path / "r.parquet", [])
+
+    for frame in (pte_trace.load(path), pte_trace.load(path, each="interval")):
+        assert len(frame) == 0
+        assert frame.attrs["health"] is None
+
+
+def counted(of: Counts, effort: Effort) -> dict[str, int | None]:
+    """All counts under the names of the frame's columns; None is what was not looked at."""
+    groups = {
+        "protection_changes": (CAUSES, of.changes),
+        "ptes_changed": (CAUSES, of.ptes_changed),
+        "ptes_made_writable": (CAUSES, of.made_writable if effort.inspects else None),
+        "ptes_left_readonly": (REASONS, of.left_readonly if effort.inspects else None),
+        "ptes_not_inspected": (OMISSIONS, of.not_inspected),
+        "write_faults": (OUTCOMES, of.write_faults),
+    }
+    found: dict[str, int | None] = {
+        f"{group}_{name}": None if numbers is None else numbers[place]
+        for group, (names, numbers) in groups.items()
+        for place, name in enumerate(names)
+    }
+    for outcome, cost in zip(OUTCOMES, of.costs, strict=True):
+        found[f"fault_ns_{outcome}_count"] = cost.count if effort.times else None
+        found[f"fault_ns_{outcome}_sum"] = cost.sum if effort.times else None
+    return found
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["ended", "killed"])
 @given(made=recordings())
 @settings(max_examples=30)
-def test_rows_add_up_to_the_totals(
-    tmp_path_factory: pytest.TempPathFactory, made: tuple[Metadata, list[Interval]]
+def test_every_count_is_given_back(
+    tmp_path_factory: pytest.TempPathFactory, ended: bool, made: tuple[Metadata, list[Interval]]
 ) -> None:
     about, intervals = made
-    path = recorded(tmp_path_factory.mktemp("frame") / "r.parquet", intervals, about)
+    path = recorded(tmp_path_factory.mktemp("frame") / "r.parquet", intervals, about, ended=ended)
+    mappings = [
+        {
+            **{name: getattr(vma, name) for name in IDENTITY},
+            **counted(vma.counts, about.effort),
+            "time": each.time,
+            "run": each.run,
+            "duration_s": each.snapshot.duration_s,
+        }
+        for each in intervals
+        for vma in each.snapshot.vmas
+    ]
+    whole = [counted(each.snapshot.totals, about.effort) for each in intervals]
 
-    frame = pte_trace.load(path)
+    assert rows(pte_trace.load(path)) == mappings
+    frame = pte_trace.load(path, each="interval")
+    assert [{name: row[name] for name in row if name in whole[0]} for row in rows(frame)] == whole
+    lost = [health_of(each.snapshot.health) for each in intervals]
+    assert [{name: row[f"health_{name}"] for name in lost[0]} for row in rows(frame)] == lost
 
-    assert len(frame) == sum(len(each.snapshot.vmas) for each in intervals)
-    for place, outcome in enumerate(OUTCOMES):
-        whole = sum(each.snapshot.totals.write_faults[place] for each in intervals)
-        assert frame[f"write_faults_{outcome}"].sum() == whole
+
+def health_of(health: Health) -> dict[str, object]:
+    """As a recording has it, which notes no stacks."""
+    found = asdict(health)
+    del found["stacks_full"]
+    return found
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame.reset_index().to_dict("records")
+    ]

@@ -268,6 +268,38 @@ def test_a_journal_is_read_up_to_its_last_whole_interval(
     assert read(path) == some(sum(end <= size for end in ends[1:]))
 
 
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_journal_whose_end_the_power_took_is_read_up_to_its_last_whole_interval(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    """The file has the length that it had, or that was reserved, and zeros at its end."""
+    path = tmp_path / "journal.parquet"
+    ends = [recorded(path, some(count), ended=False).stat().st_size for count in range(4)]
+    content = path.read_bytes()
+    size = data.draw(st.integers(ends[0], len(content)))
+    zeros = max(data.draw(st.integers(16, 10_000)), len(content) - size)
+    path.write_bytes(content[:size] + bytes(zeros))
+
+    assert read(path) == some(sum(end <= size for end in ends[1:]))
+
+
+@pytest.mark.parametrize("zeros", [0, 16, 5000])
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_zeros_at_the_end_hide_no_flipped_bit(
+    tmp_path: Path, zeros: int, data: st.DataObject
+) -> None:
+    path = tmp_path / "flipped.parquet"
+    content = bytearray(recorded(path, some(), ended=False).read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content + bytes(zeros))
+
+    with pytest.raises(RecordingError, match=r"flipped\.parquet"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     "content", [b"PAR1", b"PAR1PAR1", b"\0" * 100, b"pid,comm\n1,init\n", b"pte-trace journal"]
 )
