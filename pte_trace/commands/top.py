@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import IO
 
 import click
+from click.core import ParameterSource
 
 from pte_trace.commands import child, options
 from pte_trace.errors import UsageError
-from pte_trace.filters import Filters
 from pte_trace.snapshot import SORT_FIELDS
 from pte_trace.views import document, live, text
+
+_OF_TRACING = ("pids", "comm", "cgroup", "split", "max_vmas", "inspect", "costs", "attach")
 
 
 @click.command()
@@ -78,12 +80,41 @@ def top(
       sudo pte-trace top --format json -n 1
       pte-trace top --replay faults.parquet --speed 10
     """
+    given = _given()
     if recording is not None:
+        _check_replay(given)
         _replay(recording, speed, request, count, sort, rows)
         return
+    if "speed" in given:
+        raise UsageError("--speed is of a recording.", "Give --replay FILE, or -i SECONDS.")
     with request.output(sys.stdout) as stream, request.session() as session:
         session.start()
         _show(session, request, stream, interval, count, sort, rows)
+
+
+def _given() -> dict[str, str]:
+    """The options that were typed, as they are typed, by their parameters."""
+    context = click.get_current_context()
+    return {
+        each.name: each.opts[0]
+        for each in context.command.params
+        if each.name and context.get_parameter_source(each.name) is ParameterSource.COMMANDLINE
+    }
+
+
+def _check_replay(given: dict[str, str]) -> None:
+    """Raises UsageError."""
+    if "interval" in given:
+        raise UsageError(
+            "A recording has intervals of its own.",
+            f"Leave out {given['interval']}; --speed N shows them N times as fast.",
+        )
+    traced = ", ".join(given[name] for name in _OF_TRACING if name in given)
+    if traced:
+        raise UsageError(
+            f"A recording shows what was traced when it was made: {traced} cannot change it.",
+            f"Leave out {traced}, or record again with it.",
+        )
 
 
 def _replay(
@@ -97,11 +128,6 @@ def _replay(
     from pte_trace.recording.reading import Recording
     from pte_trace.recording.replay import Replay
 
-    if request.filters != Filters():
-        raise UsageError(
-            "A recording shows what was let through when it was made.",
-            "Leave out -p, -c and --cgroup, or give them to `pte-trace record`.",
-        )
     with Recording(path) as recording, request.output(sys.stdout) as stream:
         pause = min(recording.metadata.interval_s / speed, options.LONGEST_WAIT_S)
         _show(Replay(recording), request, stream, pause, count, sort, rows)

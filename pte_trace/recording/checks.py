@@ -122,7 +122,7 @@ def batch(found: pa.RecordBatch) -> None:
         if name == "time":
             _within(column.cast(pa.int64()), 0, _LATEST_US)
         elif name == "duration_s":
-            _within(column, 0, _LATEST_US)
+            _within(column, 0, _LATEST_US / 1e6)
         elif name == "totals":
             _costs(column)
         elif name == "vmas":
@@ -147,7 +147,7 @@ def _children(column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
             yield field.name, column.field(field.name)
 
 
-def _within(numbers: pa.Array, least: int, most: int) -> None:
+def _within(numbers: pa.Array, least: int, most: float) -> None:
     if pc.any(pc.is_nan(numbers)).as_py():
         raise ValueError("nan")
     found = pc.min_max(numbers).as_py()

@@ -7,6 +7,7 @@ import json
 import struct
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -58,6 +59,7 @@ def refused_or_shown(path: Path) -> None:
         replay.total()
     with suppress(RecordingError):
         pte_trace.load(path)
+        pte_trace.load(path, each="interval")
 
 
 def frame(payload: bytes) -> bytes:
@@ -183,6 +185,14 @@ def replaced(draw: st.DrawFn, value: Any, kind: pa.DataType) -> Any:
         place = draw(st.integers(0, len(value) - 1))
         return [*value[:place], draw(replaced(value[place], kind.value_type)), *value[place + 1 :]]
     return draw(VALUES.get(kind, st.none()))
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 1e12, float("nan"), float("inf")])
+def test_a_duration_that_cannot_be_is_refused(tmp_path: Path, seconds: float) -> None:
+    lasting = interval(replace(SEEN, duration_s=seconds))
+    path = recorded_at(tmp_path / "r.parquet", [lasting], ended=False)
+    with pytest.raises(RecordingError, match="what no recorder writes"), Recording(path) as found:
+        summarize(found)
 
 
 ROW = layout.encode(INTERVALS).to_pylist()[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,19 @@ def test_what_cannot_be_is_refused(arguments: list[str], said: str) -> None:
 
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(("ending", "needed"), [("csv", "[]"), ("parquet", "['pyarrow']")])
+def test_arrow_is_not_imported_for_lines_of_text(ending: str, needed: str) -> None:
+    script = (
+        "import sys; from pathlib import Path; from pte_trace.commands.record import _recorder; "
+        f"_recorder(Path('r.{ending}')); "
+        "print(sorted({'pyarrow', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == needed
 
 
 def test_json_lines_are_metadata_and_a_document_for_each_interval(tmp_path: Path) -> None:

@@ -218,11 +218,26 @@ def test_a_replay_adds_up(path: Path) -> None:
     assert whole == expected
 
 
-def test_a_replay_takes_no_filters(path: Path) -> None:
-    done = pte_trace("top", "--replay", path, "-c", "gc")
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["-c", "gc"], "when it was made: -c cannot change it.\n  Leave out -c, or record again"),
+        (["--split", "--costs", "all"], "when it was made: --split, --costs cannot change it"),
+        (["-i", "1"], "has intervals of its own.\n  Leave out -i; --speed N shows them"),
+    ],
+)
+def test_a_replay_takes_no_options_of_tracing(path: Path, option: list[str], said: str) -> None:
+    done = pte_trace("top", "--replay", path, *option)
 
-    assert done.returncode == 2
-    assert "let through when it was made" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_only_a_recording_has_a_speed() -> None:
+    done = pte_trace("top", "--speed", 2)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--speed is of a recording" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["record", "--help"]])
