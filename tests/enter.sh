@@ -12,8 +12,10 @@ mkdir /mnt/upper /mnt/work /mnt/root
 mount -t overlay suite -o "lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
 cd /mnt/root
 for each in proc sys dev; do mount --rbind "/$each" "$each"; done
-mkdir -p ".$here" "$modules"
+mkdir -p ".$here" "$modules" run/tmp/suite/upper
 mount --rbind "$here" ".$here"
+# What is written there, where virtme-ng would have it: see tests/kernel/leftovers.py.
+mount --bind /mnt/upper run/tmp/suite/upper
 mount --bind "$(readlink -f "/$modules")" "$modules"
 pivot_root . mnt
 umount -l /mnt

@@ -14,6 +14,8 @@ from pte_trace.lab.progress import Progress
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 PACKAGES = ("python3", "python3-bpfcc", "e2fsprogs", "kmod", "procps")
+# What the kernel tests take of what developing takes.
+TESTING = {"drgn", "pyte", "pytest", "pytest-timeout"}
 
 
 def ensure(name: str, progress: Progress) -> Path:
@@ -43,7 +45,11 @@ def ensure(name: str, progress: Progress) -> Path:
 
 def _requirements() -> list[str]:
     project = tomllib.loads(PROJECT.read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    developing = project["optional-dependencies"]["dev"]
+    return [
+        *project["dependencies"],
+        *(each for each in developing if each.partition(">=")[0] in TESTING),
+    ]
 
 
 def _debootstrap(suite: str, archive: str, root: Path) -> None:

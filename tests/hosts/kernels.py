@@ -1,4 +1,7 @@
-"""Kernels built without what tracing rests on, for `make test-hosts`: one guest for each."""
+"""Kernels built without what tracing rests on, for `make test-hosts`: one guest for each.
+
+    python -m tests.hosts.kernels [NAME...]
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,20 @@ _LEFT_OUT = {
     "nofentry": ("FUNCTION_TRACER", "DYNAMIC_FTRACE"),
     "nobtf": ("DEBUG_INFO_BTF",),
 }
-HOSTS = [
-    Series("6.1", "bookworm", {name: None}, 1800, {name: options})
+HOSTS = {
+    name: Series("6.1", "bookworm", {name: None}, 1800, {name: options})
     for name, options in _LEFT_OUT.items()
-]
+}
 _TIMEOUT_S = 900
 
 
 def main() -> int:
-    """Build each kernel that is missing, and test in it what is said of it."""
+    """Build each kernel asked for that is missing, and test in it what is said of it."""
     progress = Progress()
     directory = cache.directory()
     failed = False
-    for series in HOSTS:
-        Builder(directory, progress).build(series)
-        (name,) = series.edits
+    for name in sys.argv[1:] or HOSTS:
+        Builder(directory, progress).build(HOSTS[name])
         kernel = cache.find(directory, name)
         assert kernel is not None
         progress.say(f"== {name}")
