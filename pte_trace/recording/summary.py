@@ -66,7 +66,6 @@ class _Summing:
     def __init__(self, recording: Recording, spans: int) -> None:
         self._recording = recording
         self._spans = spans
-        self._intervals = 0
         self._health = Health()
         self._cost: ReuseCost | None = None
 
@@ -230,9 +229,9 @@ class _Mappings:
                 numbers = _by_group(_numbers(group.field(path[-1])), group_of, len(groups))
             self._put(path, places, numbers)
 
-    def _changed(self, rows: pa.StructArray) -> np.ndarray[Any, np.dtype[np.bool]]:
+    def _changed(self, rows: pa.StructArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether protection was changed in it, of each row."""
-        changed = np.zeros(len(rows), np.bool)
+        changed = np.zeros(len(rows), np.bool_)
         for path in self._leaves:
             if path[0] == "protection_changes":
                 changed |= _numbers(reduce(pa.StructArray.field, path, rows)) > 0
