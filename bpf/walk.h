@@ -19,9 +19,21 @@ static bool is_limit(u64 tables)
 #endif
 
 #if INSPECT && TRACED_change_pte_range
-
 /* By thread: how far the inspection got of the change that the thread is in. */
 BPF_HASH(walks, u32, struct walk, MAX_THREADS);
+#endif
+
+/* One that was begun in a change whose return was not told. */
+static void forget_walk(void)
+{
+#if INSPECT && TRACED_change_pte_range
+	u32 thread = bpf_get_current_pid_tgid();
+
+	walks.delete(&thread);
+#endif
+}
+
+#if INSPECT && TRACED_change_pte_range
 
 static void inspect_table(struct vma_record *record, struct vm_area_struct *vma, u64 pmd,
 			  u64 address, u64 end, u64 cp_flags, u64 changed)
@@ -49,14 +61,6 @@ static void inspect_table(struct vma_record *record, struct vm_area_struct *vma,
 	scratch->count = (end - address) >> PAGE_SHIFT;
 	inspect_ptes(scratch, pte_in(*base + (entry & ENTRY_FRAME), address));
 	tally(record, vma, cp_flags, scratch);
-}
-
-/* One that was begun in a change whose return was not told. */
-static void forget_walk(void)
-{
-	u32 thread = bpf_get_current_pid_tgid();
-
-	walks.delete(&thread);
 }
 
 static void inspect_range(struct vma_record *record, struct vm_area_struct *vma,

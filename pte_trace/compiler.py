@@ -25,7 +25,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_FLAGS = (b"-Wno-duplicate-decl-specifier", b"-Wno-macro-redefined")
+_FLAGS = (
+    b"-Wno-duplicate-decl-specifier",
+    b"-Wno-macro-redefined",
+    b"-Werror=implicit-function-declaration",
+)
 _PR_SET_PDEATHSIG = 1
 _INSTRUCTION = struct.Struct("=BBhi")
 _LOAD_64_BITS = 0x18
