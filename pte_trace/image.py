@@ -133,12 +133,11 @@ def _compiled(text: bytes) -> bytes:
 
 
 def failure(said: str) -> HostError:
-    """That the compiler or the kernel refused the programs, and the last it said."""
-    last = next(
-        (line for line in reversed(said.splitlines()) if line.strip()), "no reason is given"
-    )
+    """That the compiler or the kernel refused the programs, and its last error or word."""
+    lines = [line for line in said.splitlines() if line.strip()] or ["no reason is given"]
+    last = [line for line in lines if "error: " in line.lower()] or lines
     return HostError(
-        f"The BPF programs could not be loaded: {last.strip()}",
+        f"The BPF programs could not be loaded: {last[-1].strip()}",
         "Run `pte-trace doctor`; with PTE_TRACE_DEBUG=1 all that was said is shown.",
     )
 

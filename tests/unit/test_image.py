@@ -240,10 +240,11 @@ def test_a_program_that_calls_nothing_is_as_it_was() -> None:
     assert with_function(number + EXIT, EXIT) == (number + EXIT, [0])
 
 
-def test_what_does_not_compile_is_told_with_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    failed: Any = subprocess.CompletedProcess([], 1, b"", b"first\nerror: no such type\n\n")
+def test_what_does_not_compile_is_told_with_the_last_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b"first\nx.c:1:2: error: no such type\n  that;\n1 warning and 1 error generated.\n\n"
+    failed: Any = subprocess.CompletedProcess([], 1, b"", said)
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(HostError, match="could not be loaded: error: no such type"):
+    with pytest.raises(HostError, match=r"could not be loaded: x\.c:1:2: error: no such type"):
         image.of(b"text", None)
 
 
