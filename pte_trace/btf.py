@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pte_trace.errors import HostError
 
@@ -34,8 +34,7 @@ _MOST_NESTING = 64
 _VOID = -1  # the position of type 0, which stands for void and is not in the section
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """Where a struct keeps one member.
 
     ``offset`` and ``size`` are in bytes. ``points_to`` is the C type a pointer
@@ -81,11 +80,6 @@ class BTF:
         if not self._strings.startswith(b"\0") or not self._strings.endswith(b"\0"):
             raise BTFError("its string section is not delimited")
         self._at = self._index()
-
-    @classmethod
-    def of_running_kernel(cls) -> BTF:
-        """Read the running kernel's BTF. Raises OSError, BTFError."""
-        return cls(VMLINUX.read_bytes())
 
     def _index(self) -> list[int]:
         """Positions, in words, of all types; the position in the list is the type id."""

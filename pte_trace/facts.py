@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pte_trace import behavior, kernel_types, trial
+from pte_trace import behavior, kernel_types, remembered, trial
 from pte_trace.behavior import Behavior
 from pte_trace.btf import BTF, BTFError
+from pte_trace.remembered import RememberedBTF
 from pte_trace.syscalls import unlimited_memory
 
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -261,10 +262,10 @@ def collect(
     )
 
 
-def read_btf() -> tuple[BTF | None, str | None]:
+def read_btf() -> tuple[RememberedBTF | None, str | None]:
     """The running kernel's types, or None and why they cannot be had."""
     try:
-        return BTF.of_running_kernel(), None
+        return remembered.of_running_kernel(), None
     except FileNotFoundError:
         return None, "it was built without CONFIG_DEBUG_INFO_BTF"
     except OSError as error:

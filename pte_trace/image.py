@@ -7,14 +7,11 @@ there is taken from it.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +22,6 @@ from pte_trace.program import kernel_tree
 
 # How many are kept: of each kernel one for each set of options.
 _KEPT = 16
-# What is kept, and what is being written or was left by one who was killed as it wrote.
-_NAMED_BY_US = re.compile(r"[0-9a-f]{64}\.json(\.\w+)?")
 # As BCC names the programs; since 0.27 with the module before the function.
 _KINDS = {
     "fentry": r"kfunc__(?:vmlinux__)?",
@@ -76,7 +71,7 @@ def of(text: bytes, version: str | None) -> Image:
     compiled = _compiled(text)
     image = _image(compiled)
     with suppress(OSError):
-        _keep(path, compiled)
+        user_cache.keep(path, compiled, _KEPT)
     return image
 
 
@@ -88,31 +83,7 @@ def _key(text: bytes, version: str | None) -> str:
         *(each.read_bytes() for each in sorted(tree.rglob("*")) if each.is_file()),
         text,
     ]
-    return hashlib.sha256(
-        b"".join(struct.pack("=Q", len(part)) + part for part in parts)
-    ).hexdigest()
-
-
-def _keep(path: Path, compiled: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not user_cache.is_ours(path.parent):
-        return
-    prefix = f"{path.name}."
-    with tempfile.NamedTemporaryFile(prefix=prefix, dir=path.parent, delete=False) as file:
-        try:
-            file.write(compiled)
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    kept = filter(lambda each: _NAMED_BY_US.fullmatch(each.name), path.parent.iterdir())
-    for old in sorted(kept, key=_last_used, reverse=True)[_KEPT:]:
-        old.unlink()
-
-
-def _last_used(path: Path) -> float:
-    return path.lstat().st_mtime
+    return user_cache.digest(*parts)
 
 
 def _compiled(text: bytes) -> bytes:

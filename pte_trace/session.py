@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TypeVar
 
 from pte_trace import facts, plan, stacks
-from pte_trace.btf import BTF
 from pte_trace.driver import Driver, bcc_version
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.errors import HostError, PteTraceError
@@ -21,6 +20,7 @@ from pte_trace.filters import Filters
 from pte_trace.plan import How, Plan
 from pte_trace.program import Capacity
 from pte_trace.records import LAYOUT, TRACING, VmaRecord, decode
+from pte_trace.remembered import RememberedBTF
 from pte_trace.snapshot import (
     Health,
     Kernel,
@@ -39,7 +39,7 @@ class _Host:
 
     facts: HostFacts
     plan: Plan
-    btf: BTF | None
+    btf: RememberedBTF | None
 
 
 class Session:
@@ -110,6 +110,7 @@ class Session:
         btf = _known(_known(self._host).btf)
         with self._working("Preparing the BPF programs for this kernel"):
             self._driver = Driver(self.plan, self.filters, self._capacity, self.effort, btf)
+        btf.keep()
         try:
             self._follow(self.filters.pids)
         except BaseException:

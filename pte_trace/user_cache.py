@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
+import re
 import stat
+import struct
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +16,8 @@ from pte_trace.errors import HostError
 
 _OTHERS_MAY_WRITE = 0o022
 _ROOT = 0
+# What is kept, and what is being written or was left by one who was killed as it wrote.
+_NAMED_BY_US = re.compile(r"[0-9a-f]{64}\.json(\.\w+)?")
 
 
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -95,3 +101,37 @@ def read(path: Path) -> bytes:
             return file.read()
     finally:
         os.close(folder)
+
+
+def digest(*parts: bytes) -> str:
+    """What a file is called that was made of these."""
+    return hashlib.sha256(
+        b"".join(struct.pack("=Q", len(part)) + part for part in parts)
+    ).hexdigest()
+
+
+def keep(path: Path, content: bytes, most: int) -> None:
+    """Write a file that `read` finds, and delete those of its kind used least lately but *most*.
+
+    *path* ends in a `digest` and ``.json``. Nothing is written where another user could change it.
+    Raises OSError.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not is_ours(path.parent):
+        return
+    prefix = f"{path.name}."
+    with tempfile.NamedTemporaryFile(prefix=prefix, dir=path.parent, delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    kept = filter(lambda each: _NAMED_BY_US.fullmatch(each.name), path.parent.iterdir())
+    for old in sorted(kept, key=_last_used, reverse=True)[most:]:
+        old.unlink()
+
+
+def _last_used(path: Path) -> float:
+    return path.lstat().st_mtime

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from drgn import Program
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
-from pte_trace.btf import BTF
+from pte_trace.btf import BTF, VMLINUX
 
 _PAGE = 4096
 _ENTRIES = struct.Struct("<512Q")
@@ -30,7 +30,7 @@ class PageTables:
         self._kernel.register_symbol_finder(
             "kallsyms", load_vmlinux_kallsyms(self._kernel), enable_index=0
         )
-        btf = BTF.of_running_kernel()
+        btf = BTF(VMLINUX.read_bytes())
         paths = ("task_struct.tasks", "task_struct.pid", "task_struct.mm", "mm_struct.pgd")
         found = {path: btf.member(*path.split(".")) for path in paths}
         self._offsets = {path: member.offset for path, member in found.items() if member}

@@ -96,14 +96,13 @@ def agree(traced: Traced, seen: Figures, row: Mapping[str, Any]) -> None:
     """What must add up whatever the figures are."""
     measured, account = traced.measured, traced.account
     touched = row.get("touched", account["pages"])
-    faults = account["reused" if GUEST in row.get("of_kernel_threads", ()) else "faults"]
     if touched != "any":
-        assert sum(measured["write_faults"].values()) == touched + faults
+        assert sum(measured["write_faults"].values()) == touched + account["faults"]
     left = sum(measured["ptes_left_readonly"].values())
     assert measured["ptes_made_writable"] + left == measured["ptes_inspected"]
     if seen and not row.get("changed_at_faults"):
         not_writable = seen["not_writable"]
-        assert faults * row.get("pages_per_fault", 1) == not_writable
+        assert account["faults"] * row.get("pages_per_fault", 1) == not_writable
         if measured["ptes_inspected"]:
             assert left == not_writable - seen["pagemap"]["absent"]
     assert traced.lost == 0

@@ -8,10 +8,10 @@ import pytest
 
 from pte_trace import facts
 from pte_trace import session as sessions
-from pte_trace.btf import BTF
 from pte_trace.errors import HostError, PteTraceError
 from pte_trace.filters import Filters
 from pte_trace.records import LAYOUT, NOTHING
+from pte_trace.remembered import RememberedBTF
 from pte_trace.session import Session
 from pte_trace.snapshot import Kernel
 from tests.btf_writer import kernel_btf
@@ -90,7 +90,7 @@ FORBIDDEN = 2
 @pytest.fixture
 def attached(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch)
-    monkeypatch.setattr(facts, "read_btf", lambda: (BTF(kernel_btf()), None))
+    monkeypatch.setattr(facts, "read_btf", lambda: (RememberedBTF(None, {}, kernel_btf), None))
     monkeypatch.setattr(sessions, "Driver", Attached)
 
 

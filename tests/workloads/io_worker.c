@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * PAGES are rewritten after a toggle, not by the process itself: io_uring's worker reads a
- * byte of /dev/zero into each. Up to Linux 5.11 that is a kernel thread, whose faults are in no
- * account of the process; since then (3bfe6106693b) it is one of its threads.
+ * PAGES are rewritten after a toggle, not by the process's own threads: io_uring's worker reads
+ * a byte of /dev/zero into each. Since 3bfe6106693b (Linux 5.12, and in 5.10's later releases) that
+ * is a thread of the process to the kernel.
  *
  *	io_worker [PAGES]
  */
