@@ -54,7 +54,7 @@ class RememberedBTF(BTF):
         return answer
 
     def struct_size(self, name: str) -> int | None:
-        return self._answer(f"size {name}", lambda: BTF.struct_size(self, name), _itself)
+        return self._answer(f"size {name}", lambda: BTF.struct_size(self, name), _number)
 
     def member(self, struct_name: str, path: str) -> Member | None:
         return self._answer(
@@ -76,11 +76,11 @@ class RememberedBTF(BTF):
         )
 
     def enumerators(self, enum: str) -> dict[str, int]:
-        return self._answer(f"enum {enum}", lambda: BTF.enumerators(self, enum), _itself)
+        return self._answer(f"enum {enum}", lambda: BTF.enumerators(self, enum), dict)
 
 
-def _itself(found: _Answer) -> _Answer:
-    return found
+def _number(found: Any) -> int | None:
+    return None if found is None else int(found)
 
 
 def of_running_kernel(vmlinux: Path = btf.VMLINUX, notes: Path = _NOTES) -> RememberedBTF:
