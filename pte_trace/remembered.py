@@ -72,7 +72,7 @@ class RememberedBTF(BTF):
 
     def function_id(self, function: str) -> int | None:
         return self._answer(
-            f"function {function}", lambda: BTF.function_id(self, function), _itself
+            f"function {function}", lambda: BTF.function_id(self, function), _number
         )
 
     def enumerators(self, enum: str) -> dict[str, int]:
