@@ -24,6 +24,14 @@
 })
 #endif
 
+/*
+ * The verifier looks once at a function of its own (51c39bb1d5d1, Linux 5.6), however many programs
+ * and turns of a loop call it, and at what is inlined each time. To clang it is a helper that no
+ * kernel has, and pte_trace/compiler.py makes a call of it: BCC links no functions. It is defined
+ * as function_NUMBER__name, and is told and tells a number.
+ */
+#define LINKED_FUNCTION(number)	((void *)(0x7fffff00 + (number)))
+
 /* bpf_get_current_task_btf(): commit 3ca1032ab7ab, Linux 5.11. */
 #if DIRECT && defined(HAVE_CURRENT_TASK_BTF)
 #define CURRENT_TASK() bpf_get_current_task_btf()

@@ -87,10 +87,13 @@ static void code_mapped(struct file *file, u64 start, u64 length, u64 vm_flags, 
 	if (file) {
 		struct inode *inode = PROBE(file, f_inode);
 		struct super_block *sb = PROBE(inode, i_sb);
+		u64 address = 0;
 
 		record.inode = PROBE(inode, i_ino);
 		record.dev = PROBE(sb, s_dev);
-		record.unlinked = remember_file(record.inode, record.dev, file);
+		/* Read back, it is a number to the verifier. */
+		bpf_probe_read_kernel(&address, sizeof(address), &file);
+		record.unlinked = remember_file(address);
 	}
 	if (code.update(&key, &record))
 		stack_lost();

@@ -131,12 +131,18 @@ static void capture_components(struct path path, struct file_record *record)
 	}
 }
 
-/* Returns whether the file was deleted. */
-static bool remember_file(u64 inode, u32 dev, struct file *file)
+/* Takes the address of a struct file. Returns whether it was deleted. */
+static int (*remember_file)(u64) = LINKED_FUNCTION(0);
+
+int function_0__remember_file(u64 address)
 {
+	struct file *file = (struct file *)address;
 	struct path path = path_of(file);
+	struct inode *node = PROBE(file, f_inode);
+	struct super_block *sb = PROBE(node, i_sb);
 	struct file_key file_key = {
-		.inode = inode, .dev = dev, .unlinked = !PROBE(path.dentry, d_hash.pprev),
+		.inode = PROBE(node, i_ino), .dev = PROBE(sb, s_dev),
+		.unlinked = !PROBE(path.dentry, d_hash.pprev),
 	};
 	struct file_record *record;
 	int zero = 0;
@@ -294,7 +300,7 @@ static struct vma_record *first_seen(void *table, struct vma_key *key,
 	}
 #endif
 	if (file)
-		record->unlinked = remember_file(key->inode, key->dev, file);
+		record->unlinked = remember_file((u64)file);
 	return record;
 }
 

@@ -93,7 +93,6 @@ static void inspect_range(struct vma_record *record, struct vm_area_struct *vma,
 /* These map 8 GiB. What bounds it is how long other tasks may have to wait. */
 #define TABLES_PER_CHANGE	4096
 #define TABLES_PER_TURN		64
-#define LINKED_FUNCTION		0x7fffffff
 
 static u64 pte_at(u64 pgd, u64 base, u64 address, volatile u64 *next)
 {
@@ -113,15 +112,10 @@ static u64 pte_at(u64 pgd, u64 base, u64 address, volatile u64 *next)
 	return pte_in(table, address);
 }
 
-/*
- * The verifier looks once at a function of its own, however often it is called (51c39bb1d5d1,
- * Linux 5.6); inlined, at each turn of the loop. To clang it is a helper that no kernel has, and
- * pte_trace/compiler.py makes a call of it: BCC links no functions. Returns 0 where no table is
- * left to look at.
- */
-static int (*inspect_next_table)(void) = (void *)LINKED_FUNCTION;
+/* Returns 0 where no table is left to look at. */
+static int (*inspect_next_table)(u64) = LINKED_FUNCTION(1);
 
-int function__inspect_next_table(void)
+int function_1__inspect_next_table(u64 unused)
 {
 	int zero = 0;
 	struct scratch *scratch = scratches.lookup(&zero);
@@ -157,7 +151,7 @@ static void inspect_tables(void)
 	for (u32 turn = 0; turn < TABLES_PER_CHANGE / TABLES_PER_TURN; turn++) {
 #pragma unroll
 		for (u32 each = 0; each < TABLES_PER_TURN; each++)
-			if (!inspect_next_table())
+			if (!inspect_next_table(0))
 				return;
 	}
 }

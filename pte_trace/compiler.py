@@ -9,8 +9,8 @@ nothing else of pte-trace, and nothing else of pte-trace imports BCC.
 The image: ``{"tables": [{"name", "type", "key_size", "value_size", "entries", "flags"}],
 "programs": [{"name", "code", "functions"}]}``, *code* in base64. Where an instruction loads the
 address of a table, its immediate value is the table's position in the list. *functions* are the
-instructions at which one begins: the program itself, and the function it calls. What clang has to
-say is on standard error; exit status 1 where it does not compile.
+instructions at which one begins: the program itself, and those it calls. What clang has to say is
+on standard error; exit status 1 where it does not compile.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import base64
 import ctypes
 import json
 import os
+import re
 import signal
 import struct
 import sys
@@ -36,9 +37,10 @@ _LOAD_64_BITS = 0x18
 _PSEUDO_MAP_FD = 1
 _CALL = 0x85
 _PSEUDO_CALL = 1
-# How the function is named that is no program, and the helper that programs call in its place.
-_FUNCTION = b"function__"
-LINKED_FUNCTION = 0x7FFFFFFF
+# How functions are named that are no programs, with their numbers; and the first of the helpers, by
+# the same numbers, that are called in their place (see bpf/access.h).
+_FUNCTION = re.compile(rb"function_(\d+)__")
+FIRST_LINKED = 0x7FFFFF00
 # How BCC's C functions are called that its Python does not call itself.
 _BY_NUMBER = {
     "bpf_num_tables": ctypes.c_size_t,
@@ -77,7 +79,7 @@ def _image(lib: Any, module: int) -> dict[str, list[dict[str, Any]]]:
     positions = {lib.bpf_table_fd_id(module, table): table for table in tables}
     names = [lib.bpf_function_name(module, each) for each in range(lib.bpf_num_functions(module))]
     codes = {name: with_tables(_code(lib, module, name), positions) for name in names}
-    function = next((codes[name] for name in names if name.startswith(_FUNCTION)), b"")
+    functions = {int(found[1]): codes[name] for name in names if (found := _FUNCTION.match(name))}
     return {
         "tables": [
             {
@@ -91,19 +93,17 @@ def _image(lib: Any, module: int) -> dict[str, list[dict[str, Any]]]:
             for table in tables
         ],
         "programs": [
-            _program(name, codes[name], function)
-            for name in names
-            if not name.startswith(_FUNCTION)
+            _program(name, codes[name], functions) for name in names if not _FUNCTION.match(name)
         ],
     }
 
 
-def _program(name: bytes, code: bytes, function: bytes) -> dict[str, Any]:
-    linked, functions = with_function(code, function)
+def _program(name: bytes, code: bytes, functions: Mapping[int, bytes]) -> dict[str, Any]:
+    linked, starts = with_functions(code, functions)
     return {
         "name": name.decode(),
         "code": base64.b64encode(linked).decode(),
-        "functions": functions,
+        "functions": starts,
     }
 
 
@@ -121,21 +121,25 @@ def with_tables(code: bytes, tables: Mapping[int, int]) -> bytes:
     return bytes(changed)
 
 
-def with_function(code: bytes, function: bytes) -> tuple[bytes, list[int]]:
-    """*code* with the *function* it calls behind it, and where functions begin there.
+def with_functions(code: bytes, functions: Mapping[int, bytes]) -> tuple[bytes, list[int]]:
+    """*code* with those of *functions* behind it that it calls, and where each begins there.
 
     A call says how far from the next instruction that is (BPF_PSEUDO_CALL in uapi/linux/bpf.h).
     """
-    changed, end = bytearray(code), len(code) // _INSTRUCTION.size
-    calls = [
-        offset
-        for offset, (operation, _, _, value) in _instructions(code)
-        if operation == _CALL and value == LINKED_FUNCTION
-    ]
-    for offset in calls:
-        distance = end - offset // _INSTRUCTION.size - 1
-        _INSTRUCTION.pack_into(changed, offset, _CALL, _PSEUDO_CALL << 4, 0, distance)
-    return (bytes(changed) + function, [0, end]) if calls else (code, [0])
+    changed, starts = bytearray(code), [0]
+    for number, function in functions.items():
+        calls = [
+            offset
+            for offset, (operation, _, _, value) in _instructions(code)
+            if operation == _CALL and value == FIRST_LINKED + number
+        ]
+        if calls:
+            starts.append(len(changed) // _INSTRUCTION.size)
+            changed += function
+        for offset in calls:
+            distance = starts[-1] - offset // _INSTRUCTION.size - 1
+            _INSTRUCTION.pack_into(changed, offset, _CALL, _PSEUDO_CALL << 4, 0, distance)
+    return bytes(changed), starts
 
 
 def _instructions(code: bytes) -> Iterator[tuple[int, tuple[int, int, int, int]]]:

@@ -37,13 +37,16 @@ TRACE_FENTRY, TRACE_FEXIT = 24, 25
 
 _NAME_SIZE = 16
 _LOAD_SIZE = 128
-# See Documentation/bpf/btf.rst in the kernel's source: an INT of 32 bits, a FUNC_PROTO that returns
-# it, a global FUNC that is one. A type is its name's place, its kind (and linkage), and its size or
-# what it refers to.
-_FUNCTION_TYPE = 3
-_BTF_NAMES = b"\0int\0function\0"
+# See Documentation/bpf/btf.rst in the kernel's source. A type is its name's place, its kind (and
+# linkage, or number of parameters), and its size or what it refers to; then what its kind has.
+_FUNCTION_TYPE = 4
+_BTF_NAMES = b"\0int\0u64\0number\0function\0"
 _BTF_TYPES = struct.pack(
-    "=10I", *(1, 1 << 24, 4, 1 << 24 | 32), *(0, 13 << 24, 1), *(5, 12 << 24 | 1, 2)
+    "=16I",
+    *(_BTF_NAMES.index(b"int"), 1 << 24, 4, 32),
+    *(_BTF_NAMES.index(b"u64"), 1 << 24, 8, 64),
+    *(0, 13 << 24 | 1, 1, _BTF_NAMES.index(b"number"), 2),  # returns the first, takes the second
+    *(_BTF_NAMES.index(b"function"), 12 << 24 | 1, 3),  # global
 )
 _BTF_HEADER = struct.pack(
     "=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(_BTF_TYPES), len(_BTF_TYPES), len(_BTF_NAMES)
@@ -204,7 +207,7 @@ def load(
 
 
 def _types_of_functions() -> int:
-    """A program that has functions has to say of which types they are: all are `int function()`."""
+    """Of which types a program's functions are: all take a number and return one."""
     types = _buffer(_BTF_HEADER + _BTF_TYPES + _BTF_NAMES)
     attributes = bytearray(_LOAD_SIZE)
     struct.pack_into("=QQI", attributes, 0, ctypes.addressof(types), 0, len(types))

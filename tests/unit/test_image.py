@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from pte_trace import compiler, image, user_cache
-from pte_trace.compiler import LINKED_FUNCTION, with_function, with_tables
+from pte_trace.compiler import FIRST_LINKED, with_functions, with_tables
 from pte_trace.errors import HostError
 from pte_trace.program import kernel_tree, source_directory
 
 LOAD_TABLE = struct.pack("=BBhiQ", 0x18, 0x11, 0, 7, 0)
 # The same bytes as LOAD_TABLE's first, in the upper half of a number.
 LOAD_NUMBER = struct.pack("=BBhi", 0x18, 0x02, 0, 7) + LOAD_TABLE[:8]
-CALL_FUNCTION = struct.pack("=BBhi", 0x85, 0, 0, LINKED_FUNCTION)
+CALL_FUNCTION = struct.pack("=BBhi", 0x85, 0, 0, FIRST_LINKED + 1)
 EXIT = struct.pack("=BBhi", 0x95, 0, 0, 0)
 TABLE = {"name": "t", "type": 1, "key_size": 4, "value_size": 8, "entries": 9, "flags": 0}
 
@@ -226,18 +226,28 @@ def test_only_addresses_of_tables_are_changed() -> None:
     assert moved == LOAD_NUMBER + LOAD_TABLE.replace(b"\x07", b"\x03") + EXIT
 
 
+def call(distance: int) -> bytes:
+    return struct.pack("=BBhi", 0x85, 0x10, 0, distance)
+
+
 def test_what_a_program_calls_is_behind_it() -> None:
     code = LOAD_NUMBER + CALL_FUNCTION + EXIT + CALL_FUNCTION + EXIT
-    linked, functions = with_function(code, LOAD_TABLE + EXIT)
-    calls = [struct.pack("=BBhi", 0x85, 0x10, 0, distance) for distance in (3, 1)]
-    assert linked == LOAD_NUMBER + calls[0] + EXIT + calls[1] + EXIT + LOAD_TABLE + EXIT
-    assert functions == [0, 6]
+    linked, starts = with_functions(code, {0: EXIT, 1: LOAD_TABLE + EXIT})
+    assert linked == LOAD_NUMBER + call(3) + EXIT + call(1) + EXIT + LOAD_TABLE + EXIT
+    assert starts == [0, 6]
+
+
+def test_each_function_is_called_where_it_is() -> None:
+    other = CALL_FUNCTION.replace(b"\x01\xff", b"\x00\xff")
+    linked, starts = with_functions(other + CALL_FUNCTION, {0: LOAD_TABLE + EXIT, 1: EXIT})
+    assert linked == call(1) + call(3) + LOAD_TABLE + EXIT + EXIT
+    assert starts == [0, 2, 5]
 
 
 def test_a_program_that_calls_nothing_is_as_it_was() -> None:
     # What looks like a call is the upper half of a number.
     number = struct.pack("=BBhi", 0x18, 0x02, 0, 7) + CALL_FUNCTION
-    assert with_function(number + EXIT, EXIT) == (number + EXIT, [0])
+    assert with_functions(number + EXIT, {1: EXIT}) == (number + EXIT, [0])
 
 
 def test_what_does_not_compile_is_told_with_the_last_error(monkeypatch: pytest.MonkeyPatch) -> None:
