@@ -65,7 +65,7 @@ def _tables_take_a_right() -> bool:
             return True
     of_no_file = struct.pack("=iIQ", -1, 0, 0)
     _libc.syscall(_SYS_BPF, _OBJ_GET_INFO_BY_FD, of_no_file, len(of_no_file))
-    return ctypes.get_errno() != errno.EBADF
+    return ctypes.get_errno() == errno.EPERM
 
 
 def _become_nobody() -> None:
