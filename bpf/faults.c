@@ -5,6 +5,7 @@
  */
 
 #define FAULT_FLAG_WRITE	0x01
+#define FAULT_FLAG_USER		0x40
 #define FAULT_FLAG_REMOTE	0x80
 #define VM_FAULT_ERROR		0x873	/* OOM, SIGBUS, SIGSEGV, HWPOISON, FALLBACK */
 #define VM_FAULT_RETRY		0x400
@@ -48,11 +49,12 @@ static struct fault *slot_of(u32 thread)
 
 /*
  * Whether the memory is another process's. Whoever reaches into that says so (commit
- * 1b2ee1266ea6), but for kernel threads.
+ * 1b2ee1266ea6), but for kernel threads; what user space itself does is never such a fault.
  */
 static bool is_foreign(struct task_struct *current, u32 flags)
 {
-	return flags & FAULT_FLAG_REMOTE || is_kernel_thread(current);
+	return !(flags & FAULT_FLAG_USER) &&
+	       (flags & FAULT_FLAG_REMOTE || is_kernel_thread(current));
 }
 
 /* False for another process's memory too, of which is not known yet whose it is. */
