@@ -23,7 +23,7 @@ from pte_trace.recording.comparison import (
     Unit,
 )
 from pte_trace.views import recorded, sentences
-from pte_trace.views.printable import printable
+from pte_trace.views.printable import cell, printable
 
 _STYLES = {
     Judgement.BEYOND: "bold",
@@ -209,7 +209,7 @@ def _flat(comparison: Comparison) -> Iterator[list[object]]:
         for place, sample in enumerate(line.samples):
             least, most = sample.spread or (None, None)
             row: list[object] = [line.metric.name, line.metric.unit.value]
-            row += [printable(comparison.subjects[place].name), len(sample.values)]
+            row += [cell(comparison.subjects[place].name), len(sample.values)]
             row += [sample.median, least, most]
             if place:
                 difference = line.differences[place - 1]

@@ -12,7 +12,7 @@ from pte_trace.effort import Effort
 from pte_trace.plan import Attachment
 from pte_trace.records import CAUSES, NOTHING, OMISSIONS, OUTCOMES, REASONS, Counts, Histogram
 from pte_trace.snapshot import Snapshot
-from pte_trace.views.printable import printable
+from pte_trace.views.printable import cell
 
 SCHEMA = 1
 
@@ -134,7 +134,7 @@ def write_csv(
 ) -> None:
     """A line per row of ``vmas``, each beginning with the columns *first*; what was saved is last.
 
-    Control characters in names are shown as escapes.
+    Control characters in names are shown as escapes, and no name is a formula to a spreadsheet.
     """
     counted = {**row(NOTHING, snapshot.effort), **_saved(snapshot, NOTHING)}
     columns = [name for name, _ in _flat({**first, **_VMA_COLUMNS, **counted})]
@@ -142,7 +142,7 @@ def write_csv(
     if header:
         writer.writeheader()
     for vma, shown in zip(snapshot.vmas, document(snapshot)["vmas"], strict=True):
-        names = {"comm": printable(vma.comm), "name": printable(vma.name)}
+        names = {"comm": cell(vma.comm), "name": cell(vma.name)}
         saved = _saved(snapshot, vma.counts)
         writer.writerow(dict(_flat({**first, **shown, **names, **saved})))
 

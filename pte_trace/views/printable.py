@@ -8,3 +8,11 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def cell(text: str) -> str:
+    """*text* as a cell of CSV: printable, and with an apostrophe where a spreadsheet would take it
+    for a formula.
+    """
+    shown = printable(text)
+    return f"'{shown}" if shown[:1] in ("=", "+", "-", "@") else shown

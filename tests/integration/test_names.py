@@ -55,6 +55,7 @@ NAMES = {
     "not UTF-8": b"\xff\xfe\xc3(".decode("utf-8", "backslashreplace"),
     "surrogates": b"\xff\xfe\xc3(".decode("utf-8", "surrogateescape"),
     "HTML": "</script><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\"'`",
+    "formula": "=HYPERLINK(1)",
     "markup": "[bold]x[/bold] [link=http://x]y[/link] <b>z</b>",
     "templates": "{{7*7}} {% raw %} $title ${title} %{x} %s {0}",
     "all": HOSTILE,
@@ -257,6 +258,7 @@ def test_what_programs_read_has_the_name_whole(name: str) -> None:
     assert {row["name"] for row in found["vmas"]} == {f"/srv/{name}", f"[anon:{name}]"}
     rows = list(csv.DictReader(StringIO(written(document.write_csv, name), newline="")))
     assert len(rows) == 2
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in "=+-@" and cell]
     samples = [
         sample
         for family in text_string_to_metric_families(generate_latest(metrics(name)).decode())

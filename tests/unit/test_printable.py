@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pte_trace.views.printable import printable
+from pte_trace.views.printable import cell, printable
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,20 @@ from pte_trace.views.printable import printable
 )
 def test_control_characters_are_shown_as_escapes(given: str, shown: str) -> None:
     assert printable(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("=1+2", "'=1+2"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-bash", "'-bash"),
+        ("+1", "'+1"),
+        ("1+1", "1+1"),
+        ("[anon]", "[anon]"),
+        ("\t=1", "\\t=1"),
+        ("", ""),
+    ],
+)
+def test_no_cell_is_a_formula(given: str, shown: str) -> None:
+    assert cell(given) == shown
