@@ -40,6 +40,8 @@ MOST_FILES = 64
 # More page tables than any workload of the zoo changes at once.
 MOST_TABLES = 100
 WORKLOADS = Path(__file__).parents[2] / "build" / "workloads"
+# What a test of test_churn takes at most: to begin, and for each process.
+CHURN_BEGINS_S, CHURN_S = 600, 0.5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--churn",
         type=int,
         default=1000,
-        help="how many short-lived processes come and go, a quarter of it in a storm of execs",
+        help="how many short-lived processes come and go in each test of them",
     )
     parser.addoption(
         "--spread",
@@ -65,6 +67,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         elsewhere = [item for item in items if not _runs_here(item)]
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
+    churning = pytest.mark.timeout(CHURN_BEGINS_S + CHURN_S * config.getoption("--churn"))
+    for item in items:
+        if item.path.stem == "test_churn":
+            item.add_marker(churning)
     items.sort(key=lambda item: item.get_closest_marker("lasting") is not None)
 
 

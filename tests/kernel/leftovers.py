@@ -1,13 +1,14 @@
-"""What somebody has in the kernel, and in the one folder for files that a guest has of its own."""
+"""What somebody has in the kernel, and what was written to files in this guest."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+import re
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _SYS_BPF = 321
@@ -21,6 +22,12 @@ _PROBES = (
 )
 _HOOKED = _TRACING / "enabled_functions"
 _SHARED_MEMORY = Path("/dev/shm")
+# Where virtme-ng has what was written over this machine's files: /tmp and the caches among them.
+_WRITTEN = Path("/run/tmp")
+# What Python and its tests write, and what pte-trace keeps.
+_TO_STAY = re.compile(
+    r"/__pycache__(/|$)|/pytest-of-|/\.cache(/pte-trace(/(programs|types)(/[0-9a-f]{64}\.json)?)?)?$"
+)
 _PATIENCE_S = 60.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -34,8 +41,13 @@ def now() -> Things:
         **{kind: _ids(command) for kind, command in _NEXT_ID.items()},
         **{str(path): frozenset(path.read_text().splitlines()) for path in _PROBES},
         "hooked": frozenset(line.split()[0] for line in hooked if line[0].isalpha()),
-        "files": frozenset(map(str, _SHARED_MEMORY.iterdir())),
+        "files": frozenset(each for each in _files() if not _TO_STAY.search(each)),
     }
+
+
+def _files() -> Iterator[str]:
+    for top in (_SHARED_MEMORY, *_WRITTEN.glob("*/upper")):
+        yield from map(str, top.rglob("*"))
 
 
 def since(before: Things) -> dict[str, frozenset[str]]:

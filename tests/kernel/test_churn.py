@@ -30,14 +30,17 @@ from tests.kernel.ground import (
     swap,
 )
 from tests.kernel.tables import entries
+from tests.soak.exporter import exporter
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(7200)]
+# How long each may take is in conftest.py: it depends on how many processes are asked for.
+pytestmark = pytest.mark.once
 
 PAGES = 3
 READING_S = 1.0
-WARM_UP = 1000
-MOST_GROWTH = 8 << 20
+# From half of the processes to all of them; the first half takes what a reading takes at most.
+MOST_GROWTH = 1 << 20
 FEW_PIDS = 512
+STORMS = 4
 
 SHORT_OF = 2003
 TOGGLES = 50  # of tests/workloads/threads.c
@@ -123,33 +126,50 @@ def _wanted(row: VmaRow) -> bool:
     return CHURN in row.name or (row.start >= FIRST_PLACE and row.comm != "churn")
 
 
-@pytest.fixture(scope="module")
-def warm(churn: Churn) -> None:
-    """Python keeps the memory that the largest reading took."""
-    churn(_short_lived("one-by-one", WARM_UP))
-
-
-@pytest.fixture
-def nothing_grows(tracer: Session, warm: None) -> Iterator[None]:
-    """Tables are as empty as before, no file is open, memory is as it was after the first many."""
-    before = Footprint.now(tracer)
-    yield
-    after = Footprint.now(tracer)
+def _kept_still(before: Footprint, after: Footprint) -> None:
+    """Tables are as empty as before, no file stayed open, memory is as it was."""
     assert after.entries == before.entries
     assert after.files == before.files
     assert after.resident < before.resident + MOST_GROWTH
+
+
+@pytest.fixture
+def nothing_grows(tracer: Session) -> Iterator[None]:
+    before = Footprint.now(tracer)
+    yield
+    _kept_still(before, Footprint.now(tracer))
+
+
+Halves = Callable[..., tuple[list[Account], Counts]]
+
+
+@pytest.fixture
+def in_halves(tracer: Session, churn: Churn) -> Halves:
+    """Run commands, and then again: nothing grows from one end to the other.
+
+    What each of both said, and what was counted of short-lived processes.
+    """
+
+    def in_halves(*commands: list[str]) -> tuple[list[Account], Counts]:
+        accounts, counts = churn(*commands)
+        half = Footprint.now(tracer)
+        more_accounts, more_counts = churn(*commands)
+        _kept_still(half, Footprint.now(tracer))
+        return accounts + more_accounts, counts[CHURN] + more_counts[CHURN]
+
+    return in_halves
 
 
 def _short_lived(how: str, processes: int) -> list[str]:
     return [str(WORKLOADS / "churn"), how, str(processes), str(PAGES)]
 
 
-def _exact(account: Account, counted: Counts, optimized: bool) -> None:
+def _exact(accounts: list[Account], counted: Counts, optimized: bool) -> None:
     """Each process wrote to its pages, toggled them and wrote again."""
     faults = dict(zip(OUTCOMES, counted.write_faults, strict=True))
-    processes = account["processes"]
+    processes = sum(account["processes"] for account in accounts)
     pages = processes * PAGES
-    assert sum(faults.values()) == account["faults"]
+    assert sum(faults.values()) == sum(account["faults"] for account in accounts)
     assert faults["other"] == pages
     assert counted.avoidable == (0 if optimized else pages)
     assert sum(counted.made_writable) == (pages if optimized else 0)
@@ -157,34 +177,66 @@ def _exact(account: Account, counted: Counts, optimized: bool) -> None:
     assert sum(counted.ptes_changed) == 2 * pages
 
 
-@pytest.mark.usefixtures("nothing_grows")
 def test_short_lived_processes_whose_pids_come_again(
-    churn: Churn, processes: int, optimized: bool
+    in_halves: Halves, processes: int, optimized: bool
 ) -> None:
+    half = processes // 2
     with setting("kernel.pid_max", FEW_PIDS):
-        (account,), counts = churn(_short_lived("one-by-one", processes))
-    assert account["processes"] == processes
-    assert account["wraps"] >= processes // FEW_PIDS
-    _exact(account, counts[CHURN], optimized)
+        accounts, counts = in_halves(_short_lived("one-by-one", half))
+    assert [account["processes"] for account in accounts] == [half, half]
+    assert all(account["wraps"] >= half // FEW_PIDS for account in accounts)
+    _exact(accounts, counts, optimized)
 
 
-@pytest.mark.usefixtures("nothing_grows")
 def test_a_fork_bomb_in_a_cgroup(
-    churn: Churn, processes: int, optimized: bool, tmp_path: Path
+    in_halves: Halves, processes: int, optimized: bool, tmp_path: Path
 ) -> None:
+    half = processes // 2
     with cgroup(tmp_path, pids_max=64) as group:
-        (account,), counts = churn(inside(group, *_short_lived("bomb", processes)))
-    assert account["processes"] == processes
-    assert account["refused"] > 0
-    _exact(account, counts[CHURN], optimized)
+        accounts, counts = in_halves(inside(group, *_short_lived("bomb", half)))
+    assert [account["processes"] for account in accounts] == [half, half]
+    assert all(account["refused"] > 0 for account in accounts)
+    _exact(accounts, counts, optimized)
 
 
-@pytest.mark.usefixtures("nothing_grows")
-def test_a_storm_of_execs(churn: Churn, processes: int, optimized: bool) -> None:
-    execs = processes // 4
-    (account,), counts = churn(_short_lived("storm", execs))
-    assert account["processes"] == execs
-    _exact(account, counts[CHURN], optimized)
+def test_storms_of_execs(in_halves: Halves, processes: int, optimized: bool) -> None:
+    """Programs that execute themselves, several at once."""
+    each = processes // 2 // STORMS
+    accounts, counts = in_halves(*[_short_lived("storm", each)] * STORMS)
+    assert [account["processes"] for account in accounts] == [each] * STORMS * 2
+    _exact(accounts, counts, optimized)
+
+
+def test_serve_grows_by_nothing(processes: int, optimized: bool, tmp_path: Path) -> None:
+    accounts: list[Account] = []
+    ends = []
+    with cgroup(tmp_path) as group, exporter("--cgroup", group) as serve:
+        for _ in range(2):
+            command = inside(group, *_short_lived("one-by-one", processes // 2))
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+                while running.poll() is None:
+                    serve.scrape()
+                assert running.stdout is not None
+                accounts.append(json.load(running.stdout))
+            serve.scrape()
+            serve.scrape()
+            ends.append((serve.footprint(), serve.sum("map_entries")))
+        counted = {
+            name: serve.by(f"{name}_total", "mapping")[CHURN]
+            for name in ("write_faults", "protection_changes", "ptes_changed", "ptes_made_writable")
+        }
+        lost = {name: serve.sum(f"{name}_total") for name in ("map_full", "missed_runs")}
+    (half, entries_then), (whole, entries_now) = ends
+    assert (whole.files, entries_now) == (half.files, entries_then)
+    assert whole.resident < half.resident + MOST_GROWTH
+    assert lost == {"map_full": 0, "missed_runs": 0}
+    ran = sum(account["processes"] for account in accounts)
+    assert counted == {
+        "write_faults": sum(account["faults"] for account in accounts),
+        "protection_changes": 2 * ran,
+        "ptes_changed": 2 * ran * PAGES,
+        "ptes_made_writable": ran * PAGES if optimized else 0,
+    }
 
 
 def _agree(accounts: list[Account], counts: dict[Hashable, Counts], touched: int) -> None:

@@ -22,8 +22,6 @@ from pte_trace.exporter.reader import FRESH_S
 
 _ADDRESS = ("127.0.0.1", 9818)
 _URL = "http://{}:{}/metrics".format(*_ADDRESS)
-# The fewest that may be asked for.
-_VMAS = 64
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -37,7 +35,11 @@ class Footprint:
 
 @dataclass
 class Exporter:
-    """A running exporter. Each scrape checks that no counter fell since the one before."""
+    """A running exporter.
+
+    Each scrape checks that no counter fell since the one before, and that each PTE that was
+    inspected is either writable or left read-only.
+    """
 
     process: subprocess.Popen[bytes]
     scrapes: int = 0
@@ -58,6 +60,8 @@ class Exporter:
                 assert samples[series] >= value, series
         self._last = samples
         self.scrapes += 1
+        parts = ("ptes_made_writable_total", "ptes_left_readonly_total")
+        assert self.sum("ptes_inspected_total") == sum(map(self.sum, parts))
 
     def sum(self, name: str) -> int:
         """The sum of all series of *name*, of the last scrape."""
@@ -99,12 +103,12 @@ def die_while_scraping() -> None:
 
 
 @contextmanager
-def exporter(group: Path) -> Iterator[Exporter]:
-    """One that listens, and has little room in the kernel. It must end well."""
+def exporter(*options: object) -> Iterator[Exporter]:
+    """One that listens. It must end well."""
     with subprocess.Popen(
         [
-            *(sys.executable, "-m", "pte_trace", "serve", "--cgroup", group),
-            *("--max-vmas", str(_VMAS), "--listen", "{}:{}".format(*_ADDRESS)),
+            *(sys.executable, "-m", "pte_trace", "serve", *map(str, options)),
+            *("--listen", "{}:{}".format(*_ADDRESS)),
         ],
         stderr=subprocess.PIPE,
     ) as process:
@@ -114,6 +118,7 @@ def exporter(group: Path) -> Iterator[Exporter]:
             assert b"Listening" in said, said
             yield Exporter(process)
             process.terminate()
-            assert (process.stderr.read(), process.wait()) == (b"", 0)
+            said = process.stderr.read()
+            assert (said, process.wait()) == (b"", 0), said.decode()
         finally:
             process.kill()
