@@ -199,6 +199,7 @@ quote-figures = @$(BIN)/python docs/overhead.py && $(BIN)/python docs/manual.py
 .PHONY: bench
 bench: bench-overhead bench-scale bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
+	@$(BIN)/python -m tests.bench.verifier $(KERNELS) patched
 	@$(BIN)/python -m tests.bench.scrape bookworm
 	$(quote-figures)
 

@@ -94,9 +94,9 @@ def scrape() -> None:
         answer.read()
 
 
-def program(measure: Callable[[], Any], main: Callable[[str], None]) -> None:
-    """*measure* where this is the guest, else *main* with the kernel that was asked for."""
+def program(measure: Callable[[], Any], main: Callable[..., None]) -> None:
+    """*measure* where this is the guest, else *main* with the kernels that were asked for."""
     if sys.argv[1:] == [_IN_GUEST]:
         print(json.dumps(measure()))
     else:
-        main(sys.argv[1])
+        main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Kernels built without what tracing rests on, for `make test-hosts`: one guest for each.
 
-    python -m tests.hosts.kernels [NAME...]
+python -m tests.hosts.kernels [NAME...]
 """
 
 from __future__ import annotations
