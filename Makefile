@@ -22,6 +22,9 @@ PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev bus
 	flex bison bc libelf-dev pahole xz-utils
 # And what the tests from end to end need beside them.
 E2E_PACKAGES := prometheus chromium systemd
+# What `make test-compared` compares, and with what.
+RECORDED := tests/e2e/test_record.py
+COMPARED ?= bullseye bookworm
 # What `make demo-fleet` boots; `make demo-fleet FLEET="unpatched patched"` for the lab's own pair.
 FLEET ?= bullseye bookworm
 
@@ -99,7 +102,7 @@ kernels: setup ## Fetch $(KERNELS), and boot the first: whether KVM is of use is
 	@$(BIN)/pte-trace lab run --kernel $(firstword $(KERNELS)) -- true
 
 .PHONY: test-all
-test-all: lint test-unit test-integration test-kernel test-once test-e2e ## And the rest: every way to trace on each kernel, each command and example, a fleet, a browser
+test-all: lint test-unit test-integration test-kernel test-once test-e2e test-compared ## And the rest: every way to trace on each kernel, each command and example, a fleet, a browser
 
 .PHONY: lint
 lint: setup ## ruff, mypy --strict, who may import whom, and what programs write as they write it
@@ -191,7 +194,12 @@ test-matrix-%:
 .PHONY: test-e2e
 test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	@$(BIN)/pte-trace lab fetch bullseye bookworm
-	$(BIN)/python -m pytest --timeout $(TIMEOUT) tests/e2e
+	$(BIN)/python -m pytest --timeout $(TIMEOUT) --ignore $(RECORDED) tests/e2e
+
+.PHONY: test-compared
+test-compared: workloads .venv/e2e-ready ## One program recorded on two kernels and compared; COMPARED="unpatched patched" for the lab's pair
+	@$(if $(filter $(KERNELS),$(COMPARED)),$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(COMPARED)))
+	COMPARED="$(COMPARED)" $(BIN)/python -m pytest --timeout 3600 $(RECORDED)
 
 # docs/overhead.md and the manual page.
 quote-figures = @$(BIN)/python docs/overhead.py && $(BIN)/python docs/manual.py
