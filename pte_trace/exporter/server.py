@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 import ssl
@@ -119,6 +120,8 @@ class Server:
     async def _run(self, exporter: Exporter) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_exception)
+        # It warns of a client that went away while it was answered.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         ended = asyncio.Event()
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:

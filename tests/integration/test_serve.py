@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -366,6 +367,22 @@ def test_who_takes_no_answer_takes_no_memory(serve: Serve) -> None:
         assert served.status("/-/healthy") == 200
         assert len(served.get()[1]) >= size
         assert served.resident() - before < 4 * size
+
+
+def test_who_goes_away_in_the_midst_of_an_answer_is_no_news(serve: Serve) -> None:
+    served = serve("--label", f"pad={'x' * 100_000}")
+    assert served.status() == 200
+    for _ in range(5):
+        with socket.create_connection(served.address, PATIENCE_S) as client:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: gone\r\n\r\n")
+            client.recv(1)
+            # At the end a reset, not a farewell.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert served.status() == 200
+    served.process.terminate()
+    assert served.process.wait(PATIENCE_S) == 0
+    assert served.process.stderr is not None
+    assert served.process.stderr.read() == ""
 
 
 def test_a_slow_client_keeps_nobody_waiting_and_is_sent_away(serve: Serve) -> None:

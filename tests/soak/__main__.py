@@ -45,6 +45,8 @@ _ALL = [*_ZOO, *_CHURN]
 _MADE_BY_EACH, _MADE_BY_EXEC = 4, 1
 # A process that executes /proc/self/exe is called that until it names itself again.
 _SHORT_LIVED = ("churn", "exe")
+# Series of no mapping are folded: each is asked for by its process's name.
+_SERIES = 5000
 _MOST_PIDS = 64
 # The fewest that may be asked for.
 _VMAS = 64
@@ -144,7 +146,7 @@ def main() -> int:
         setting("kernel.numa_balancing", 1),
         setting("vm.compact_unevictable_allowed", 0),
         cgroup(Path(place), pids_max=_MOST_PIDS) as group,
-        exporter("--cgroup", group, "--max-vmas", _VMAS) as serve,
+        exporter("--cgroup", group, "--max-vmas", _VMAS, "--top-mappings", _SERIES) as serve,
         judge(group) as independent,
     ):
         soak = Soak(group, mounted)
