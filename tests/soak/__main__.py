@@ -76,7 +76,7 @@ class Soak:
         if workload in _CHURN:
             account: dict[str, Any] = json.loads(said)
             self.short_lived += account["processes"]
-            self.executed += account["processes"] * ("storm" in workload)
+            self.executed += 1 + account["processes"] * ("storm" in workload)
 
     @property
     def made_writable(self) -> int:
