@@ -22,7 +22,7 @@ _SYS_PERF_EVENT_OPEN = 298
 
 # enum bpf_cmd (uapi/linux/bpf.h)
 _MAP_CREATE = 0
-_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 1, 2, 3
+_MAP_LOOKUP, _MAP_UPDATE = 1, 2
 _PROG_LOAD = 5
 _OBJ_GET_INFO_BY_FD = 15
 _RAW_TRACEPOINT_OPEN = 17
@@ -139,13 +139,8 @@ class Table(NamedTuple):
     def update(self, key: bytes, value: bytes) -> None:
         self._on_entry(_MAP_UPDATE, key, _buffer(value))
 
-    def delete(self, key: bytes) -> None:
-        """No error where there is no such entry."""
-        with suppress(FileNotFoundError):
-            self._on_entry(_MAP_DELETE, key, None)
-
-    def _on_entry(self, command: int, key: bytes, value: Buffer | None) -> None:
-        buffer, place = _buffer(key), ctypes.addressof(value) if value else 0
+    def _on_entry(self, command: int, key: bytes, value: Buffer) -> None:
+        buffer, place = _buffer(key), ctypes.addressof(value)
         asked = struct.pack("=I4xQQQ", self.fd, ctypes.addressof(buffer), place, 0)
         _bpf(command, bytearray(asked))
 
