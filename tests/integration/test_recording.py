@@ -254,14 +254,19 @@ def test_a_recording_that_was_cut_off_is_refused(tmp_path: Path, data: st.DataOb
         read(path)
 
 
+def journal(path: Path) -> tuple[bytes, list[int]]:
+    """What a recorder of three intervals wrote until it was killed, and its sizes until then."""
+    ends = [recorded(path, some(count), ended=False).stat().st_size for count in range(4)]
+    return path.read_bytes(), ends
+
+
 @given(data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_journal_is_read_up_to_its_last_whole_interval(
     tmp_path: Path, data: st.DataObject
 ) -> None:
     path = tmp_path / "journal.parquet"
-    ends = [recorded(path, some(count), ended=False).stat().st_size for count in range(4)]
-    content = path.read_bytes()
+    content, ends = journal(path)
     size = data.draw(st.integers(ends[0], len(content)))
     path.write_bytes(content[:size])
 
@@ -275,8 +280,7 @@ def test_a_journal_whose_end_the_power_took_is_read_up_to_its_last_whole_interva
 ) -> None:
     """The file has the length that it had, or that was reserved, and zeros at its end."""
     path = tmp_path / "journal.parquet"
-    ends = [recorded(path, some(count), ended=False).stat().st_size for count in range(4)]
-    content = path.read_bytes()
+    content, ends = journal(path)
     size = data.draw(st.integers(ends[0], len(content)))
     zeros = max(data.draw(st.integers(16, 10_000)), len(content) - size)
     path.write_bytes(content[:size] + bytes(zeros))
