@@ -66,25 +66,26 @@ static int forget(u32 function)
 #if COSTS
 KFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault)
 {
-	return fault_begins(address, flags);
+	return fault_asked_for(flags) ? fault_begins(address) : 0;
 }
 #endif
 
 KRETFUNC_PROBE(handle_mm_fault, PARAMETERS_handle_mm_fault, u64 result)
 {
+	if (!fault_asked_for(flags))
+		return 0;
 	return fault_done((struct vm_area_struct *)vma, address, flags, result);
 }
 #else
 int enter_handle_mm_fault(struct pt_regs *ctx)
 {
 	u64 arguments[] = {ctx->di, ctx->si, ctx->dx, ctx->cx, ctx->r8, ctx->r9};
-	u32 flags = arguments[AT_handle_mm_fault_flags];
 
-	if (!(flags & FAULT_FLAG_WRITE) || not_asked_for(flags))
+	if (!fault_asked_for(arguments[AT_handle_mm_fault_flags]))
 		return 0;
 	save(ctx, HOOK_handle_mm_fault);
 #if COSTS
-	fault_begins(arguments[AT_handle_mm_fault_address], flags);
+	fault_begins(arguments[AT_handle_mm_fault_address]);
 #endif
 	return 0;
 }
@@ -114,6 +115,8 @@ KFUNC_PROBE(do_wp_page, PARAMETERS_do_wp_page)
 
 KRETFUNC_PROBE(do_wp_page, PARAMETERS_do_wp_page, u64 result)
 {
+	if (!fault_asked_for(READ((struct vm_fault *)vmf, flags)))
+		return 0;
 	return wp_page_done((struct vm_fault *)vmf, result);
 }
 #else
@@ -124,7 +127,7 @@ int enter_do_wp_page(struct pt_regs *ctx)
 #if INSPECT
 	learn_direct_map(vmf);
 #endif
-	return not_asked_for(READ(vmf, flags)) ? 0 : save(ctx, HOOK_do_wp_page);
+	return fault_asked_for(READ(vmf, flags)) ? save(ctx, HOOK_do_wp_page) : 0;
 }
 
 int leave_do_wp_page(struct pt_regs *ctx)

@@ -57,15 +57,18 @@ static bool is_foreign(struct task_struct *current, u32 flags)
 	       (flags & FAULT_FLAG_REMOTE || is_kernel_thread(current));
 }
 
-/* False for another process's memory too, of which is not known yet whose it is. */
-static bool not_asked_for(u32 flags)
+/* True for another process's memory too, of which is not known yet whose it is. */
+static bool fault_asked_for(u32 flags)
 {
+	/* Not so is FAULT_FLAG_UNSHARE, which comes to do_wp_page() too (commit c89357e27f20). */
+	if (!(flags & FAULT_FLAG_WRITE))
+		return false;
 #if FILTERED
 	struct task_struct *current = CURRENT_TASK();
 
-	return !current_asked_for(current) && !is_foreign(current, flags);
+	return current_asked_for(current) || is_foreign(current, flags);
 #else
-	return false;
+	return true;
 #endif
 }
 
@@ -77,13 +80,11 @@ static void begin(struct fault *fault, u32 thread, u64 page)
 }
 
 #if COSTS
-static int fault_begins(u64 address, u32 flags)
+static int fault_begins(u64 address)
 {
 	struct fault *fault;
 	u32 thread;
 
-	if (!(flags & FAULT_FLAG_WRITE) || not_asked_for(flags))
-		return 0;
 #if COSTS > 1
 	if (bpf_get_prandom_u32() % COSTS)
 		return 0;
@@ -154,20 +155,15 @@ static void decided_elsewhere(struct fault *slot, u32 thread, u64 page, u32 outc
 static int wp_page_done(struct vm_fault *vmf, u32 result)
 {
 	u32 thread = bpf_get_current_pid_tgid();
-	struct fault *fault;
+	struct fault *fault = slot_of(thread);
 
-	if (not_asked_for(READ(vmf, flags)))
-		return 0;
-	fault = slot_of(thread);
 	if (!fault)
 		return 0;
 	/* Where each fault is timed, the slot is this fault's already. */
 	if (COSTS != 1 || fault->thread != thread) {
-		u32 flags = READ(vmf, flags);
 		u64 page = READ(vmf, address) & PAGE_MASK;
 
-		/* FAULT_FLAG_UNSHARE comes here too (commit c89357e27f20). */
-		if (!(flags & FAULT_FLAG_WRITE) || result & VM_FAULT_ERROR)
+		if (result & VM_FAULT_ERROR)
 			return 0;
 		if (fault->thread && fault->thread != thread) {
 			struct vm_area_struct *vma = READ(vmf, vma);
@@ -242,19 +238,13 @@ static bool is_complete(struct fault *slot, struct fault *known, u32 thread, u32
 static int fault_done(struct vm_area_struct *vma, u64 address, u32 flags, u32 result)
 {
 	u64 page = address & PAGE_MASK, vm_flags, spent_ns = 0;
-	struct task_struct *current;
-	u64 current_ids;
-	u32 thread, outcome = OUTCOME_OTHER;
+	struct task_struct *current = CURRENT_TASK();
+	u64 current_ids = IDS_OF(current);
+	u32 thread = current_ids, outcome = OUTCOME_OTHER;
 	struct vma_record *record;
+	struct fault *fault = slot_of(thread);
 	struct subject subject;
-	struct fault *fault;
 
-	if (!(flags & FAULT_FLAG_WRITE) || not_asked_for(flags))
-		return 0;
-	current = CURRENT_TASK();
-	current_ids = IDS_OF(current);
-	thread = current_ids;
-	fault = slot_of(thread);
 	if (!fault)
 		return 0;
 	if (fault->thread == thread) {
