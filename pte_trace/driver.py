@@ -106,19 +106,18 @@ class _Room:
         )
 
 
-def _cut(table: int, first: int, number: int) -> bytes:
-    """What is in an array of records from *first* on, which is zero afterwards.
-
-    The array is mapped for that time: what is mapped counts as memory of this process.
-    """
+@contextmanager
+def _mapped(table: int, first: int, number: int) -> Iterator[memoryview]:
+    """Records in an array, until they are left: what is mapped counts as memory of this process."""
     start, size = first * LAYOUT.record_size, number * LAYOUT.record_size
-    if not size:
-        return b""
     before = start % mmap.PAGESIZE
-    with mmap.mmap(table, before + size, offset=start - before) as part:
-        records = part[before:]
-        part[before:] = bytes(size)
-    return records
+    # A byte at least: nothing cannot be mapped.
+    with (
+        mmap.mmap(table, before + max(size, 1), offset=start - before) as pages,
+        memoryview(pages) as whole,
+        whole[before : before + size] as part,
+    ):
+        yield part
 
 
 @contextmanager
@@ -312,14 +311,21 @@ class Driver:
         return Reading(b"", b"") if idle is None else self._read(self._tables[_RECORDS[idle]].fd)
 
     def _read(self, table: int) -> Reading:
-        heads = _cut(table, 0, _HEADS)
+        """Nothing is zeroed before all is read: it would be another reading's, or nobody's."""
         records, remainders = self._capacity.records, self._capacity.remainders
-        claims = (head.claims for head in LAYOUT.ffi.from_buffer("struct vma_record[]", heads))
-        vmas, processes = map(min, claims, (records, remainders))
-        return Reading(
-            _cut(table, _HEADS, vmas),
-            _cut(table, _HEADS + records, processes) + heads[-LAYOUT.record_size :],
-        )
+        with _mapped(table, 0, _HEADS) as in_heads:
+            heads = bytes(in_heads)
+            claims = (head.claims for head in LAYOUT.ffi.from_buffer("struct vma_record[]", heads))
+            vmas, processes = map(min, claims, (records, remainders))
+            with (
+                _mapped(table, _HEADS, vmas) as in_vmas,
+                _mapped(table, _HEADS + records, processes) as without_room,
+            ):
+                nobodys = heads[-LAYOUT.record_size :]
+                reading = Reading(bytes(in_vmas), bytes(without_room) + nobodys)
+                for part in (in_heads, in_vmas, without_room):
+                    part[:] = bytes(len(part))
+        return reading
 
     def _taken(self, table: Table, room: _Room) -> RawRecords:
         number = self._empty(table, room)
