@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pte_trace import syscalls
 from pte_trace.errors import HostError
 
 # The user and the group that own no file.
@@ -20,8 +21,8 @@ NOBODY = 65534
 
 # linux/capability.h
 _KEPT = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_NICE": 23, "CAP_BPF": 39}
-_SYS_CAPSET, _SYS_BPF = 126, 321
-_OBJ_GET_INFO_BY_FD = 15
+_SYS_CAPSET = 126
+_NO_FILE = -1
 _UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
 _CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
@@ -63,9 +64,11 @@ def _tables_take_a_right() -> bool:
     with suppress(OSError):
         if _UNPRIVILEGED_BPF_DISABLED.read_text().strip() == "0":
             return True
-    of_no_file = struct.pack("=iIQ", -1, 0, 0)
-    _libc.syscall(_SYS_BPF, _OBJ_GET_INFO_BY_FD, of_no_file, len(of_no_file))
-    return ctypes.get_errno() == errno.EPERM
+    try:
+        syscalls.account(_NO_FILE)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    raise AssertionError("an account of no program")
 
 
 def _become_nobody() -> None:
