@@ -12,9 +12,11 @@ import pytest
 
 from pte_trace.exporter.rights import NOBODY
 from tests.kernel.host import Host
+from tests.soak.exporter import exporter
 
 KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
 FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
+LITTLE = ("--inspect", "none", "--costs", "none")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 pytestmark = pytest.mark.once
@@ -96,6 +98,21 @@ def test_kprobes_that_are_switched_off_are_not_used() -> None:
     assert found["facts"]["kprobes_armed"] is False
     assert {function["kprobe"] for function in found["functions"].values()} == {False}
     assert {hook["how"] for hook in found["hooks"].values()} == {"fentry"}
+
+
+def test_serve_tells_when_its_kprobes_are_switched_off_meanwhile() -> None:
+    hooks = "change_pte_range, do_wp_page, handle_mm_fault"
+    says = (
+        f"pte-trace: The kernel does not run the hooks {hooks}: {KPROBES} is 0.\n"
+        "pte-trace: The kernel runs all hooks again.\n"
+    )
+    attached = []
+    with exporter("--attach", "kprobe", *LITTLE, says=says) as serve:
+        for switch in ("1", "0", "1"):
+            KPROBES.write_text(switch)
+            serve.scrape()
+            attached.append(set(serve.by("hook_attached", "hook").values()))
+    assert attached == [{1}, {0}, {1}]
 
 
 @pytest.mark.lasting

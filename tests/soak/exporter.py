@@ -103,8 +103,8 @@ def die_while_scraping() -> None:
 
 
 @contextmanager
-def exporter(*options: object) -> Iterator[Exporter]:
-    """One that listens. It must end well."""
+def exporter(*options: object, says: str = "") -> Iterator[Exporter]:
+    """One that listens. It must end well, and have said nothing else but *says* meanwhile."""
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "pte_trace", "serve", *map(str, options)),
@@ -118,7 +118,7 @@ def exporter(*options: object) -> Iterator[Exporter]:
             assert b"Listening" in said, said
             yield Exporter(process)
             process.terminate()
-            said = process.stderr.read()
-            assert (said, process.wait()) == (b"", 0), said.decode()
+            meanwhile = process.stderr.read().decode()
+            assert (meanwhile, process.wait()) == (says, 0), meanwhile
         finally:
             process.kill()
