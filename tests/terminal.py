@@ -17,7 +17,7 @@ from typing import Any
 
 import pyte
 
-_PATIENCE = 120.0
+_PATIENCE = 250.0
 _ENDED = "exit status "
 _LEADER = f'trap : INT TERM HUP; "$@"; status=$?; echo; echo "{_ENDED}$status"; read _'
 

@@ -41,13 +41,15 @@ def now() -> Things:
         **{kind: _ids(command) for kind, command in _NEXT_ID.items()},
         **{str(path): frozenset(path.read_text().splitlines()) for path in _PROBES},
         "hooked": frozenset(line.split()[0] for line in hooked if line[0].isalpha()),
-        "files": frozenset(each for each in _files() if not _TO_STAY.search(each)),
+        "files": frozenset(each for each in map(str, _files()) if not _TO_STAY.search(each)),
     }
 
 
-def _files() -> Iterator[str]:
+def _files() -> Iterator[Path]:
+    """Files and directories, but for those of this machine that got bytecode, or their parts."""
     for top in (_SHARED_MEMORY, *_WRITTEN.glob("*/upper")):
-        yield from map(str, top.rglob("*"))
+        compiled = {above for each in top.rglob("__pycache__") for above in each.parents}
+        yield from (each for each in top.rglob("*") if each not in compiled)
 
 
 def since(before: Things) -> dict[str, frozenset[str]]:

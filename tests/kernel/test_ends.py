@@ -21,11 +21,15 @@ from pte_trace import user_cache
 from tests.kernel import leftovers
 from tests.kernel.conftest import Finished, until_recorded
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(900), pytest.mark.usefixtures("leaves_nothing")]
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.timeout(1500),
+    pytest.mark.usefixtures("leaves_nothing"),
+]
 
 PTE_TRACE = (sys.executable, "-m", "pte_trace")
 LITTLE = ("--inspect", "none", "--costs", "none")
-TRAMPOLINES, KPROBES = ("--attach", "fentry"), ("--attach", "kprobe")
+TRAMPOLINES, KPROBES = ("--attach", "fentry"), (*LITTLE, "--attach", "kprobe")
 SELDOM = ("-i", "2")
 TOP = (*PTE_TRACE, "top", *LITTLE, *SELDOM)
 RECORD = (*PTE_TRACE, "record", *SELDOM)
@@ -34,7 +38,7 @@ RUN = (*PTE_TRACE, "run", *LITTLE)
 COMPILED_BEFORE = (
     (*TOP, "-n", "1"),
     (*RUN, "--", "true"),
-    *((*PTE_TRACE, "top", *ways, "-n", "1") for ways in (TRAMPOLINES, KPROBES)),
+    (*PTE_TRACE, "top", *TRAMPOLINES, "-n", "1"),
 )
 # What a recorder is sent, how it records, and its status then.
 RECORDERS = (
@@ -48,8 +52,12 @@ RECORDERS = (
 SIGNALS = (signal.SIGINT, signal.SIGHUP)
 SLEEPING = ("sh", "-c", "echo up >&2; exec sleep 1000")
 READING = ("sh", "-c", "echo up >&2; read _")
-# How the traced command ends itself.
-DEATHS = {"run": signal.SIGKILL, "record": signal.SIGABRT}
+# Where it is saved, what is started, and how the traced command ends itself.
+REPORTED, RECORDED = "run.json", "record.parquet"
+DEATHS = {
+    REPORTED: ((*RUN, "--format", "json"), signal.SIGKILL),
+    RECORDED: ((*RECORD, *LITTLE), signal.SIGABRT),
+}
 
 Process = subprocess.Popen[bytes]
 Command = Callable[..., Finished]
@@ -106,20 +114,20 @@ def started(tmp_path_factory: pytest.TempPathFactory, compiled: None) -> Iterato
             )
             for number in SIGNALS
         }
-        options = {"run": ("--format", "json"), "record": SELDOM}
         dying = {
-            name: start(
-                *(*PTE_TRACE, name, *LITTLE, *options[name], "-o", place / name),
-                *("--", "sh", "-c", f"kill -{number.value} $$"),
-            )
-            for name, number in DEATHS.items()
+            name: start(*words, "-o", place / name, "--", "sh", "-c", f"kill -{number.value} $$")
+            for name, (words, number) in DEATHS.items()
         }
         started = Started(
             place,
             recorders,
             runs,
             dying,
-            start(*RUN, "--", *READING, stdin=subprocess.PIPE, stdout=subprocess.PIPE),
+            start(
+                *(*RUN, "--format", "json", "--", *READING),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ),
             start(*TOP, stdout=subprocess.PIPE),
             start("setsid", "--ctty", *TOP, stdin=theirs, stdout=theirs),
             ours,
@@ -178,17 +186,17 @@ def test_a_signal_ends_the_command_and_the_report_comes(
 
 
 def test_a_command_that_a_signal_ends_is_reported(started: Started) -> None:
-    run = started.dying["run"]
+    run, (_, number) = started.dying[REPORTED], DEATHS[REPORTED]
     _, said = run.communicate()
-    assert (run.returncode, said) == (128 + DEATHS["run"], b"")
-    assert faults(json.loads((started.place / "run").read_text())) > 0
+    assert (run.returncode, said) == (128 + number, b"")
+    assert faults(json.loads((started.place / REPORTED).read_text())) > 0
 
 
 def test_a_command_that_a_signal_ends_is_recorded(started: Started, pte_trace: Command) -> None:
-    record = started.dying["record"]
-    record.communicate()
-    assert record.returncode == 128 + DEATHS["record"]
-    assert report(pte_trace, started.place / "record")["ended"] is True
+    record, (_, number) = started.dying[RECORDED], DEATHS[RECORDED]
+    _, said = record.communicate()
+    assert record.returncode == 128 + number, said
+    assert report(pte_trace, started.place / RECORDED)["ended"] is True
 
 
 def test_a_report_that_nobody_reads_is_dropped_without_a_word(started: Started) -> None:
