@@ -258,7 +258,7 @@ def attach_kprobe(program: int, function: str, *, at_return: bool) -> int:
 
 def account(program: int) -> Account:
     info = ctypes.create_string_buffer(_PROG_INFO_SIZE)
-    asked = struct.pack("=IIQ", program, _PROG_INFO_SIZE, ctypes.addressof(info))
+    asked = struct.pack("=iIQ", program, _PROG_INFO_SIZE, ctypes.addressof(info))
     _bpf(_OBJ_GET_INFO_BY_FD, bytearray(asked))
     (run_time_ns,) = struct.unpack_from("=Q", info, _RUN_TIME_NS)
     (missed,) = struct.unpack_from("=Q", info, _RECURSION_MISSES)
