@@ -149,6 +149,8 @@ test-once: workloads kernels peers ## What does not depend on the kernel, each t
 peers: setup # What counts on the same functions, to compare with
 	@$(call install,bpftrace linux-perf)
 
+# The README's examples alone take half an hour where two guests share two CPUs.
+test-once-%: TIMEOUT = 3600
 test-once-%:
 	$(in-guest) -m once tests/kernel
 
