@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pte_trace.exporter.rights import NOBODY
+from pte_trace.plan import HOOKS
 from tests.kernel.host import Host
 from tests.soak.exporter import exporter
 
@@ -101,7 +102,7 @@ def test_kprobes_that_are_switched_off_are_not_used() -> None:
 
 
 def test_serve_tells_when_its_kprobes_are_switched_off_meanwhile() -> None:
-    hooks = "change_pte_range, do_wp_page, handle_mm_fault"
+    hooks = ", ".join(hook.name for hook in HOOKS)
     says = (
         f"pte-trace: The kernel does not run the hooks {hooks}: {KPROBES} is 0.\n"
         "pte-trace: The kernel runs all hooks again.\n"
