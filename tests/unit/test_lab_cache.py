@@ -111,7 +111,9 @@ def test_where_the_cache_is() -> None:
     both = {"PTE_TRACE_LAB_CACHE": "/a", "XDG_CACHE_HOME": "/b"}
     assert cache.directory(both) == Path("/a")
     assert cache.directory({"XDG_CACHE_HOME": "/b"}) == Path("/b/pte-trace/lab")
-    assert cache.directory({}) == Path.home() / ".cache/pte-trace/lab"
+    assert cache.directory({"HOME": "/c"}) == Path("/c/.cache/pte-trace/lab")
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert cache.directory({}) == home / ".cache/pte-trace/lab"
 
 
 @pytest.mark.parametrize(("owner", "mode"), [(1000, 0o755), (0, 0o777)])
