@@ -22,8 +22,34 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 _ENDING = (signal.SIGINT, *_FORWARDED)
 
 
-def start(command: Sequence[str], session: Session) -> subprocess.Popen[bytes]:
-    """Start *command*, traced by *session*. Raises CommandError."""
+@contextmanager
+def running(command: Sequence[str], session: Session) -> Iterator[subprocess.Popen[bytes]]:
+    """*command*, started and traced by *session*. Raises CommandError.
+
+    While it runs its end is ours: Ctrl-C reaches it by the terminal, others we pass on, and what
+    comes before it has been started as well.
+    """
+    early: list[int] = []
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pass_on(number: int) -> None:
+        with suppress(ProcessLookupError):
+            started[0].send_signal(number)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not started:
+            early.append(number)
+        elif number in _FORWARDED:
+            pass_on(number)
+
+    with _handled(_ENDING, handle):
+        started.append(_start(command, session))
+        for number in early:
+            pass_on(number)
+        yield started[0]
+
+
+def _start(command: Sequence[str], session: Session) -> subprocess.Popen[bytes]:
     try:
         with session.following():
             return subprocess.Popen(command)
@@ -64,21 +90,6 @@ def _not_started(command: str, error: OSError) -> CommandError:
         "See `ls -l` and `file` of it; chmod +x makes a file executable.",
         _NOT_EXECUTABLE,
     )
-
-
-@contextmanager
-def signals_reach(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While *child* runs its end is ours: Ctrl-C reaches it by the terminal, others we pass on."""
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        with suppress(ProcessLookupError):
-            child.send_signal(number)
-
-    with (
-        _handled(_FORWARDED, forward),
-        _handled((signal.SIGINT,), lambda number, frame: None),
-    ):
-        yield
 
 
 @contextmanager

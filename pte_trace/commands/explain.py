@@ -81,8 +81,7 @@ def explain(
     with request.output(default) as stream, request.session() as session:
         session.start()
         if command:
-            started = child.start(command, session)
-            with child.signals_reach(started):
+            with child.running(command, session) as started:
                 returncode = child.wait(started, repeat(child.READING_S), session.gather)
             status = child.status(returncode)
             session.gather()

@@ -164,8 +164,7 @@ class _Recording:
         """Record that many runs; the status of the last one that failed, else 0."""
         status = 0
         for run in range(1, repeat + 1):
-            started = child.start(command, self._session)
-            with child.signals_reach(started):
+            with child.running(command, self._session) as started:
                 returncode = child.wait(started, self._pauses(), partial(self._take, run))
             self._take(run)
             status = child.status(returncode) or status

@@ -32,8 +32,7 @@ def run(request: options.Request, command: tuple[str, ...]) -> None:
     default = sys.stderr if request.style == "text" else sys.stdout
     with request.output(default) as stream, request.session() as session:
         session.start()
-        started = child.start(command, session)
-        with child.signals_reach(started):
+        with child.running(command, session) as started:
             returncode = child.wait(started, repeat(child.READING_S), session.gather)
         session.gather()
         write.report(session.total(), request.style, stream)

@@ -33,6 +33,24 @@ class Told(Source):
 options.Request.session = lambda request, **_: Told(once=False)
 main()
 """
+# A signal comes before the command has been started.
+EARLY = """
+import os
+from contextlib import contextmanager
+from pte_trace.__main__ import main
+from pte_trace.commands import options
+from tests.simulated import Source
+
+class Interrupted(Source):
+    @contextmanager
+    def following(self):
+        os.kill(os.getpid(), {number})
+        with super().following():
+            yield
+
+options.Request.session = lambda request, **_: Interrupted(once=False)
+main()
+"""
 WAIT = "until [ -e read ]; do :; done; "
 SIMULATED = (sys.executable, "-m", "tests.simulated")
 READING = sum(sum(record.counts.write_faults) for record in RECORDS)
@@ -124,6 +142,23 @@ def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
         process.stdout.close()
         assert process.wait(timeout=60) == 1
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_before_the_command_has_been_started_reaches_it(number: signal.Signals) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", EARLY.format(number=number.value)),
+            *("run", "--format", "json", "--", "sleep", "1000"),
+        ],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (128 + number, "")
+    assert faults(done.stdout) == READING
 
 
 @contextmanager
