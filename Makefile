@@ -71,8 +71,8 @@ build/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h) | .venv/r
 	gcc -O2 -Wall -Wextra -Wno-unused-function -pthread -o $@ $<
 
 .PHONY: workloads
-workloads: .venv/ready ## Build the test programs
-	@$(MAKE) --no-print-directory $(WORKLOADS)
+workloads: .venv/ready $(WORKLOADS) ## Build the test programs
+	@:
 
 .PHONY: demo
 demo: workloads ## Trace a program that toggles protection, here or in a lab guest

@@ -212,7 +212,7 @@ def main() -> None:
     kernels = sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    print(f"Booting {' and '.join(kernels)}; they serve in a minute or two.", flush=True)
+    print(f"Booting {' and '.join(kernels)}; they serve in a few minutes.", flush=True)
     try:
         _show(kernels)
     except KeyboardInterrupt:
