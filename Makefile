@@ -130,7 +130,7 @@ fuzz: setup ## Hostile files, names and command lines, many of each (a quarter o
 AT_ONCE ?= 2
 PYTEST := python -m pytest -p no:cacheprovider --disable-plugin-autoload -p pytest_timeout
 in-guests = @$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(AT_ONCE)
-in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- $(PYTEST)
+in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* $(CPUS) --timeout $(TIMEOUT) -- $(PYTEST)
 
 .PHONY: test-kernel
 test-kernel: workloads kernels ## Tests inside a guest of each of $(KERNELS)
@@ -139,7 +139,9 @@ test-kernel: workloads kernels ## Tests inside a guest of each of $(KERNELS)
 test-kernel-% test-spread-%:
 	$(in-guest) $(SPREAD) -m "not once" tests/kernel
 
+# Two guests that have a CPU each end in half of the time that they take with two each, on two CPUs.
 test-spread-%: SPREAD := --spread
+test-spread-%: CPUS := --cpus 1
 
 .PHONY: test-once
 test-once: workloads kernels peers ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
