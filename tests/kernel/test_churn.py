@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ READING_S = 1.0
 # From half of the processes to all of them: of 100,000 that is 84 bytes for each. With a few
 # hundred, what Python takes for its largest readings is 2 MiB.
 MOST_GROWTH = 4 << 20
+MOST_READ_AT_ONCE = 500
 FEW_PIDS = 512
 STORMS = 4
 
@@ -212,13 +214,21 @@ def test_serve_grows_by_nothing(processes: int, optimized: bool, tmp_path: Path)
     accounts: list[Account] = []
     ends = []
     with cgroup(tmp_path) as group, exporter("--cgroup", group) as serve:
-        for _ in range(2):
-            command = inside(group, *_short_lived("one-by-one", processes // 2))
+
+        def come_and_go(number: int, meanwhile: Callable[[], None]) -> None:
+            command = inside(group, *_short_lived("one-by-one", number))
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
                 while running.poll() is None:
-                    serve.scrape()
+                    meanwhile()
                 assert running.stdout is not None
                 accounts.append(json.load(running.stdout))
+
+        # What its largest reading took stays the process's: here is one that none will exceed.
+        with serve.stopped():
+            come_and_go(MOST_READ_AT_ONCE, lambda: time.sleep(READING_S))
+        serve.scrape()
+        for _ in range(2):
+            come_and_go(processes // 2, serve.scrape)
             serve.scrape()
             serve.scrape()
             ends.append((serve.footprint(), serve.sum("map_entries")))
