@@ -74,10 +74,15 @@ class Source:
         return False
 
 
+def main(source: Source) -> None:
+    """`pte-trace` with *source* for a kernel."""
+    options.Request.session = lambda request, **_: source  # type: ignore[assignment,method-assign]
+    from pte_trace import __main__ as program
+
+    program.main()
+
+
 if __name__ == "__main__":
     once = "--once" in sys.argv[1:2]
     sys.argv[1:2] = [] if once else sys.argv[1:2]
-    options.Request.session = lambda request, **_: Source(once=once)  # type: ignore[assignment,method-assign]
-    from pte_trace.__main__ import main
-
-    main()
+    main(Source(once=once))

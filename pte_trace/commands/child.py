@@ -26,8 +26,8 @@ _ENDING = (signal.SIGINT, *_FORWARDED)
 def running(command: Sequence[str], session: Session) -> Iterator[subprocess.Popen[bytes]]:
     """*command*, started and traced by *session*. Raises CommandError.
 
-    While it runs its end is ours: Ctrl-C reaches it by the terminal, others we pass on, and what
-    comes before it has been started as well.
+    While it runs its end is ours: Ctrl-C reaches it by the terminal, others we pass on. What
+    comes while it is being started is passed on once it is there.
     """
     early: list[int] = []
     started: list[subprocess.Popen[bytes]] = []

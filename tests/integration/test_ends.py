@@ -18,11 +18,8 @@ from tests.simulated import RECORDS
 
 # The first reading that is taken while a command runs leaves a file, for which it can wait.
 RUN = """
-import sys
 from pathlib import Path
-from pte_trace.__main__ import main
-from pte_trace.commands import options
-from tests.simulated import Source
+from tests.simulated import Source, main
 
 class Told(Source):
     def gather(self):
@@ -30,16 +27,13 @@ class Told(Source):
         Path("read").touch()
         return brought
 
-options.Request.session = lambda request, **_: Told(once=False)
-main()
+main(Told(once=False))
 """
 # A signal comes before the command has been started.
 EARLY = """
 import os
 from contextlib import contextmanager
-from pte_trace.__main__ import main
-from pte_trace.commands import options
-from tests.simulated import Source
+from tests.simulated import Source, main
 
 class Interrupted(Source):
     @contextmanager
@@ -48,8 +42,7 @@ class Interrupted(Source):
         with super().following():
             yield
 
-options.Request.session = lambda request, **_: Interrupted(once=False)
-main()
+main(Interrupted(once=False))
 """
 WAIT = "until [ -e read ]; do :; done; "
 SIMULATED = (sys.executable, "-m", "tests.simulated")

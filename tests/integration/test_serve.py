@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import ssl
-import struct
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from pte_trace.cli import cli
 from pte_trace.exporter.reader import FRESH_S
 from pte_trace.exporter.rights import NOBODY
 from tests.simulated import RECORDS
+from tests.sockets import reset_at_close
 
 CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 CAP_BPF, CAP_DAC_READ_SEARCH = 1 << 39, 1 << 2
@@ -376,8 +376,7 @@ def test_who_goes_away_in_the_midst_of_an_answer_is_no_news(serve: Serve) -> Non
         with socket.create_connection(served.address, PATIENCE_S) as client:
             client.sendall(b"GET /metrics HTTP/1.1\r\nHost: gone\r\n\r\n")
             client.recv(1)
-            # At the end a reset, not a farewell.
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_at_close(client)
     assert served.status() == 200
     served.process.terminate()
     assert served.process.wait(PATIENCE_S) == 0

@@ -40,6 +40,8 @@ MOST_FILES = 64
 # More page tables than any workload of the zoo changes at once.
 MOST_TABLES = 100
 WORKLOADS = Path(__file__).parents[2] / "build" / "workloads"
+# Faults and changes alone: the least that can be asked for.
+LITTLE = ("--inspect", "none", "--costs", "none")
 # What a test of test_churn takes at most: to begin, and for each process.
 CHURN_BEGINS_S, CHURN_S = 600, 0.5
 

@@ -17,7 +17,7 @@ import pytest
 
 from pte_trace.session import Session
 from pte_trace.views.document import document
-from tests.kernel.conftest import WORKLOADS, Finished, until_recorded
+from tests.kernel.conftest import LITTLE, WORKLOADS, Finished, until_recorded
 
 pytestmark = [
     pytest.mark.once,
@@ -26,7 +26,6 @@ pytestmark = [
 ]
 
 PTE_TRACE = (sys.executable, "-m", "pte_trace")
-LITTLE = ("--inspect", "none", "--costs", "none")
 COUNTED = ("protection_changes", "ptes_changed", "write_faults")
 PAGES = 23
 START = 0x600000000000

@@ -19,7 +19,7 @@ import pytest
 
 from pte_trace import user_cache
 from tests.kernel import leftovers
-from tests.kernel.conftest import Finished, until_recorded
+from tests.kernel.conftest import LITTLE, Finished, until_recorded
 
 pytestmark = [
     pytest.mark.once,
@@ -28,7 +28,6 @@ pytestmark = [
 ]
 
 PTE_TRACE = (sys.executable, "-m", "pte_trace")
-LITTLE = ("--inspect", "none", "--costs", "none")
 TRAMPOLINES, KPROBES = ("--attach", "fentry"), (*LITTLE, "--attach", "kprobe")
 SELDOM = ("-i", "2")
 TOP = (*PTE_TRACE, "top", *LITTLE, *SELDOM)

@@ -12,12 +12,12 @@ import pytest
 
 from pte_trace.exporter.rights import NOBODY
 from pte_trace.plan import HOOKS
+from tests.kernel.conftest import LITTLE
 from tests.kernel.host import Host
 from tests.soak.exporter import exporter
 
 KPROBES = Path("/sys/kernel/debug/kprobes/enabled")
 FTRACE = Path("/proc/sys/kernel/ftrace_enabled")
-LITTLE = ("--inspect", "none", "--costs", "none")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 pytestmark = pytest.mark.once

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pte_trace.exporter.reader import FRESH_S
 from pte_trace.exporter.rights import NOBODY
 from tests import hostile
-from tests.kernel.conftest import GUEST, WORKLOADS
+from tests.kernel.conftest import GUEST, LITTLE, WORKLOADS
 
 PAGES = 23
 CAP_BPF, CAP_SYS_NICE = 1 << 39, 1 << 23
@@ -63,7 +63,7 @@ def get(path: Path, page: str) -> str:
     "effort",
     [
         pytest.param([], id="everything", marks=pytest.mark.once),
-        pytest.param(["--inspect", "none", "--costs", "none"], id="faults alone"),
+        pytest.param([*LITTLE], id="faults alone"),
     ],
 )
 def test_serve_needs_no_root(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -19,10 +18,10 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from pte_trace.exporter.reader import FRESH_S
+from tests.sockets import reset_at_close
 
 _ADDRESS = ("127.0.0.1", 9818)
 _URL = "http://{}:{}/metrics".format(*_ADDRESS)
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -99,7 +98,7 @@ def die_while_scraping() -> None:
             client.sendall(request)
             with suppress(ConnectionError):
                 client.recv(wanted)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            reset_at_close(client)
 
 
 @contextmanager
