@@ -11,7 +11,7 @@ import click
 
 from pte_trace import __version__
 from pte_trace.commands import options
-from pte_trace.exporter import labels, listen, rights
+from pte_trace.exporter import labels, listen, memory, rights
 from pte_trace.exporter.app import Exporter
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
@@ -78,6 +78,7 @@ def serve(
       sudo pte-trace serve --listen :9818 --web-config web.yml
       sudo pte-trace serve -c postgres --label team=storage
     """
+    memory.stays_small()
     constant = labels.parse(given_labels)
     passed = listen.passed_sockets(os.environ)
     if not addresses and not passed:
