@@ -100,6 +100,10 @@ class Counts:
     ptes_inspected: int | None = field(default=None, compare=False)
 
     def __add__(self, other: Counts) -> Counts:
+        if other is NOTHING:
+            return self
+        if self is NOTHING:
+            return other
         return Counts(
             _add(self.changes, other.changes),
             _add(self.ptes_changed, other.ptes_changed),
