@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from operator import add
+from operator import add, itemgetter
 from typing import Any
 
 from pte_trace.layout import ffi
@@ -44,8 +44,9 @@ KINDS = LAYOUT.names("kind", "KIND_")
 OUTCOMES = ("wp_reuse", "wp_copy", "wp_shared", "wp_uffd", "other", "error")
 VmaKey = tuple[int, int, int, int, int, int, bool]
 BUCKETS: int = LAYOUT.ffi.typeof("struct vma_record").fields[-1][1].type.item.length
-_KERNEL_OUTCOMES = LAYOUT.names("outcome", "OUTCOME_")
-_KERNEL_REASONS = LAYOUT.names("reason", "REASON_")
+# From an array in the order of the kernel's enum to a tuple in ours.
+_by_outcome = itemgetter(*map(LAYOUT.names("outcome", "OUTCOME_").index, OUTCOMES))
+_by_reason = itemgetter(*map(LAYOUT.names("reason", "REASON_").index, REASONS))
 
 _VM_READ, _VM_WRITE, _VM_EXEC, _VM_SHARED = 1, 2, 4, 8
 
@@ -273,25 +274,21 @@ def decode(packed: bytes, read_file: Callable[[bytes], bytes | None]) -> Iterato
 
 
 def _counts(value: Any) -> Counts:
-    faults = dict(zip(_KERNEL_OUTCOMES, value.write_faults, strict=True))
-    reasons = dict(zip(_KERNEL_REASONS, value.left_readonly, strict=True))
-    costs = dict(zip(_KERNEL_OUTCOMES, _costs(value), strict=True))
     return Counts(
         changes=tuple(value.changes),
         ptes_changed=tuple(value.ptes_changed),
         made_writable=tuple(value.made_writable),
-        left_readonly=tuple(reasons[name] for name in REASONS),
+        left_readonly=_by_reason(value.left_readonly),
         not_inspected=tuple(value.not_inspected),
-        write_faults=tuple(faults[name] for name in OUTCOMES),
-        costs=tuple(costs[name] for name in OUTCOMES),
+        write_faults=_by_outcome(value.write_faults),
+        costs=tuple(map(_histogram, _by_outcome(value.fault_ns), _by_outcome(value.fault_log2))),
         ptes_inspected=value.ptes_inspected,
     )
 
 
-def _costs(value: Any) -> Iterator[Histogram]:
-    for total, buckets in zip(value.fault_ns, value.fault_log2, strict=True):
-        log2 = tuple(LAYOUT.ffi.unpack(buckets, BUCKETS))
-        yield Histogram(total, log2) if any(log2) else UNMEASURED
+def _histogram(total: int, buckets: Any) -> Histogram:
+    log2 = tuple(LAYOUT.ffi.unpack(buckets, BUCKETS))
+    return UNMEASURED if log2 == UNMEASURED.log2 else Histogram(total, log2)
 
 
 def _text(array: Any) -> str:
