@@ -78,7 +78,7 @@ def serve(
       sudo pte-trace serve --listen :9818 --web-config web.yml
       sudo pte-trace serve -c postgres --label team=storage
     """
-    memory.stays_small()
+    memory.keep_small()
     constant = labels.parse(given_labels)
     passed = listen.passed_sockets(os.environ)
     if not addresses and not passed:

@@ -15,7 +15,7 @@ _M_ARENA_MAX = -8
 _LARGE = 128 << 10
 
 
-def stays_small() -> None:
+def keep_small() -> None:
     """One heap for all threads, and none of it for large blocks. Call it before there are any.
 
     Without effect where the C library has no mallopt.

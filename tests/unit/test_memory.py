@@ -43,6 +43,6 @@ def grown(first: str) -> int:
 
 
 def test_what_threads_took_for_large_blocks_is_given_back() -> None:
-    stays_small = f"from {memory.__name__} import stays_small; stays_small()"
-    assert grown(stays_small) < BLOCK
+    keep_small = f"from {memory.__name__} import keep_small; keep_small()"
+    assert grown(keep_small) < BLOCK
     assert grown("") > 4 * BLOCK
