@@ -83,6 +83,17 @@ of each function of a start, in a guest that counts instructions) pointed:
 - 140 million in each of two programs: looking for a file's path, which is such a function now too.
 - 600 million: 330 to index the kernel's types, the rest to look for the hundred that are asked for.
   Their answers are kept by the kernel's build ID.
+
+Of a snapshot of 10,000 mappings, which took 3,444 million, and of `serve`, which short-lived
+processes made grow:
+
+- 720 million less: counts are added to nothing without making them again, and put into the order
+  that is shown by position instead of through a dictionary for each of their parts.
+- 8 MB less after a reading of 500 processes, and no growth where readings are alike: its threads
+  share one heap, and large blocks are not taken from it (mallopt(3)). Before, each thread kept what
+  the largest reading in it had taken. With those two alone, memory still went up and down by some
+  megabytes where readings were not alike: what is kept from one reading to the next is made while
+  the rows of that reading are there.
 """
 
 Figures = dict[str, Any]
