@@ -16,7 +16,7 @@ _SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 @contextmanager
 def disk(place: Path) -> Iterator[Path]:
     """An ext4 file system of its own: it wants to know of the first write to each page."""
-    _modules("loop", "ext4")
+    modules("loop", "ext4")
     image, mounted = place / "image", place / "mounted"
     mounted.mkdir()
     with image.open("wb") as file:
@@ -35,7 +35,7 @@ def disk(place: Path) -> Iterator[Path]:
 @contextmanager
 def swap() -> Iterator[None]:
     """Swap in compressed memory."""
-    _modules("zram")
+    modules("zram")
     device = Path("/sys/block/zram0")
     (device / "disksize").write_text(str(_SIZE))
     _run("mkswap", "-q", "/dev/zram0")
@@ -117,7 +117,7 @@ def a_cpu_that_comes_and_goes() -> AbstractContextManager[None]:
     return _over_and_over(off_and_on)
 
 
-def _modules(*names: str) -> None:
+def modules(*names: str) -> None:
     """Load what is not built in."""
     for name in names:
         _run("modprobe", name)
