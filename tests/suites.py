@@ -13,7 +13,11 @@ from pte_trace.lab.apt import KEYRING, Suite
 from pte_trace.lab.progress import Progress
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-PACKAGES = ("python3", "python3-bpfcc", "e2fsprogs", "kmod", "procps")
+# The last ones are those that the README's examples compile with.
+PACKAGES = (
+    *("python3", "python3-bpfcc", "e2fsprogs", "kmod", "procps"),
+    *("gcc", "libc6-dev", "make"),
+)
 # What the kernel tests take of what developing takes.
 TESTING = {"drgn", "pyte", "pytest", "pytest-timeout"}
 
