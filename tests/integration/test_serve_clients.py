@@ -17,6 +17,8 @@ from tests.integration.served import PATIENCE_S, Serve, summed
 from tests.simulated import RECORDS
 from tests.sockets import reset_at_close
 
+LARGE = 8 << 20
+
 
 def test_a_hundred_scrapes_at_once(serve: Serve) -> None:
     served = serve()
@@ -37,14 +39,15 @@ def test_who_takes_no_answer_takes_no_memory(serve: Serve) -> None:
     """Answers of megabytes, and clients that read nothing of them."""
     served = serve("--label", f"pad={'x' * 100_000}")
     size = len(served.get()[1])
-    assert size > 8 << 20
+    assert size > LARGE
     before = served.resident()
     with ExitStack() as opened:
         for _ in range(30):
             idle = opened.enter_context(socket.create_connection(served.address, PATIENCE_S))
             idle.sendall(b"GET /metrics HTTP/1.1\r\nHost: idle\r\n\r\n")
         assert served.status("/-/healthy") == 200
-        assert len(served.get()[1]) >= size
+        # Not size: a number may have a digit less.
+        assert len(served.get()[1]) > LARGE
         assert served.resident() - before < 4 * size
 
 
