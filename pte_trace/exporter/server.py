@@ -115,9 +115,11 @@ class Server:
 
     def run(self, exporter: Exporter) -> None:
         """Serve; returns when a signal to end came."""
-        asyncio.run(self._run(exporter))
+        # Until the loop hears of them: one in the midst of making it would leave it half made.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        asyncio.run(self._run(exporter, before))
 
-    async def _run(self, exporter: Exporter) -> None:
+    async def _run(self, exporter: Exporter, before: set[int | signal.Signals]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_exception)
         # It warns of a client that went away while it was answered.
@@ -126,6 +128,7 @@ class Server:
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, ended.set)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         systemd.notify("READY=1")
         while not ended.is_set():
             config = self._file.current
