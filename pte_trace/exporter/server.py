@@ -115,20 +115,23 @@ class Server:
 
     def run(self, exporter: Exporter) -> None:
         """Serve; returns when a signal to end came."""
-        # Until the loop hears of them: one in the midst of making it would leave it half made.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        asyncio.run(self._run(exporter, before))
+        ending = [each for each in _ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+        early: list[int] = []
+        for number in ending:
+            # Until the loop hears of them: an exception while it is made would leave it half made.
+            signal.signal(number, lambda told, _: early.append(told))
+        asyncio.run(self._run(exporter, ending, early))
 
-    async def _run(self, exporter: Exporter, before: set[int | signal.Signals]) -> None:
+    async def _run(self, exporter: Exporter, ending: Sequence[int], early: Sequence[int]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_exception)
         # It warns of a client that went away while it was answered.
         logging.getLogger("asyncio").setLevel(logging.ERROR)
         ended = asyncio.Event()
-        for number in _ENDING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, ended.set)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in ending:
+            loop.add_signal_handler(number, ended.set)
+        if early:
+            ended.set()
         systemd.notify("READY=1")
         while not ended.is_set():
             config = self._file.current

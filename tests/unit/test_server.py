@@ -31,4 +31,3 @@ def test_a_signal_before_there_is_a_loop_ends_it(
     reader = Reader(Source(), Groups(10), print)
     with closing(Exporter(reader, {}, "1.0")) as exporter:
         Server([], None, print).run(exporter)
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
