@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pte_trace import __version__
-from pte_trace.commands import options
+from pte_trace.commands import child, options
 from pte_trace.exporter import labels, listen, memory, rights
 from pte_trace.exporter.app import Exporter
 from pte_trace.exporter.groups import Groups
@@ -91,12 +91,13 @@ def serve(
             rights.give_up(kept | {"CAP_DAC_READ_SEARCH"} if web_config else kept)
             groups = Groups(top_mappings, by_pid=by_pid)
             with (
+                child.signals_end() as told,
                 Reader(session, groups, _say, switches=switches) as reader,
                 closing(Exporter(reader, constant, __version__)) as exporter,
             ):
                 for listener in listeners:
                     _say(f"Listening on {listen.url(listener, tls=server.tls)}")
-                server.run(exporter)
+                server.run(exporter, told)
 
 
 def _say(sentence: str) -> None:

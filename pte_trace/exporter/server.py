@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -113,24 +114,24 @@ class Server:
     def tls(self) -> bool:
         return self._file.current.tls is not None
 
-    def run(self, exporter: Exporter) -> None:
-        """Serve; returns when a signal to end came."""
-        ending = [each for each in _ENDING if signal.getsignal(each) is not signal.SIG_IGN]
-        early: list[int] = []
-        for number in ending:
-            # Until the loop hears of them: an exception while it is made would leave it half made.
-            signal.signal(number, lambda told, _: early.append(told))
-        asyncio.run(self._run(exporter, ending, early))
+    def run(self, exporter: Exporter, told: threading.Event) -> None:
+        """Serve; returns when a signal to end came, or at once where *told* has heard of one.
 
-    async def _run(self, exporter: Exporter, ending: Sequence[int], early: Sequence[int]) -> None:
+        Whoever calls takes the signals until the loop does: an exception while it is made would
+        leave it half made.
+        """
+        asyncio.run(self._run(exporter, told))
+
+    async def _run(self, exporter: Exporter, told: threading.Event) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_exception)
         # It warns of a client that went away while it was answered.
         logging.getLogger("asyncio").setLevel(logging.ERROR)
         ended = asyncio.Event()
-        for number in ending:
-            loop.add_signal_handler(number, ended.set)
-        if early:
+        for number in _ENDING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, ended.set)
+        if told.is_set():
             ended.set()
         systemd.notify("READY=1")
         while not ended.is_set():

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from pte_trace.commands.child import signals_end
 from pte_trace.exporter.app import Exporter
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
@@ -29,5 +30,5 @@ def test_a_signal_before_there_is_a_loop_ends_it(
 
     monkeypatch.setattr(asyncio, "run", told_to_end)
     reader = Reader(Source(), Groups(10), print)
-    with closing(Exporter(reader, {}, "1.0")) as exporter:
-        Server([], None, print).run(exporter)
+    with signals_end() as told, closing(Exporter(reader, {}, "1.0")) as exporter:
+        Server([], None, print).run(exporter, told)
