@@ -1,5 +1,7 @@
 """What threads took for large blocks is given back."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 

@@ -75,7 +75,10 @@ static struct guest new_guest(void)
 	return guest;
 }
 
-/* Let the worker put a packet, which asks for a connection, at @place; wait for it. */
+/*
+ * Let the worker put a packet, which asks for a connection, at @place; wait for it. The socket
+ * stays open: nothing more is to be said of the connection.
+ */
 static void receive_at(struct guest *guest, char *place)
 {
 	struct vring *queue = &guest->queues[RECEIVING];
