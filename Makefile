@@ -10,18 +10,23 @@ PAIRS := patched unpatched patched-6.12 unpatched-6.12
 MATRIX ?= $(KERNELS) $(PAIRS)
 # Those whose BCC, LLVM and Python are newer than Debian 12's.
 SUITES ?= trixie sid
+# Where somebody begins with nothing installed.
+NEWCOMERS ?= bookworm trixie sid
 # Those that lack something.
 HOSTS ?= nokprobes nofentry nobtf
 TIMEOUT ?= 1800
 MINUTES ?= 30
 PROCESSES ?= 100000
 
-# Debian's packages: BCC and what the lab, its builds, the workloads and apt's other suites need.
+# Debian's packages: BCC and what the lab, its builds, the workloads, apt's other suites and the
+# tests need. A minimal Debian has none of them.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static file \
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
-	flex bison bc libelf-dev pahole xz-utils
+	flex bison bc libelf-dev pahole xz-utils groff e2fsprogs mount procps util-linux
 # And what the tests from end to end need beside them.
-E2E_PACKAGES := prometheus chromium systemd
+E2E_PACKAGES := prometheus chromium systemd golang-go libdevel-nytprof-perl
+# What attacks `serve` in `make attack`.
+ATTACK_PACKAGES := nghttp2-client slowhttptest testssl.sh openssl
 # What `make test-compared` compares, and with what.
 RECORDED := tests/e2e/test_record.py
 COMPARED ?= bullseye bookworm
@@ -54,7 +59,7 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 	@echo "Installing what pte-trace needs (the first time takes a few minutes)"
 	@$(call install,$(PACKAGES))
 	/usr/bin/python3 -m venv --system-site-packages .venv
-	$(BIN)/pip install --quiet --editable '.[lab,dev]'
+	$(BIN)/pip install --quiet --editable '.[lab,recordings,dev]'
 	@touch $@
 
 # Debian starts a Prometheus where it installs one; the tests run their own.
@@ -69,6 +74,12 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 build/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h) | .venv/ready
 	@mkdir -p $(@D)
 	gcc -O2 -Wall -Wextra -Wno-unused-function -pthread -o $@ $<
+
+# Without a C library of 32 bits, which few have.
+build/workloads/%32: tests/workloads/%32.c | .venv/ready
+	@mkdir -p $(@D)
+	gcc -m32 -O2 -Wall -Wextra -fno-pie -no-pie -ffreestanding -nostdlib -static \
+		-fno-omit-frame-pointer -fno-stack-protector -o $@ $<
 
 .PHONY: workloads
 workloads: .venv/ready $(WORKLOADS) ## Build the test programs
@@ -90,11 +101,21 @@ demo-fleet: workloads .venv/e2e-ready ## Two guests that serve, and a Prometheus
 	@$(if $(filter $(KERNELS),$(FLEET)),$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(FLEET)))
 	@$(BIN)/python -m tests.e2e.fleet $(FLEET)
 
-# While kernels are fetched, what needs none runs. Each shows what it prints when it has ended.
+# While kernels are fetched, what needs none runs. Each shows what it prints when it has ended; at
+# the end is said what each took.
+TOOK := build/took
 .PHONY: test
 test: workloads ## Style, units, subsystems, and what depends on the kernel on four: a quarter of an hour
-	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 kernels lint test-unit test-integration
-	$(in-guests) $(KERNELS:%=test-spread-%)
+	@rm -f $(TOOK); trap 'cat $(TOOK)' EXIT; \
+	$(MAKE) --no-print-directory --output-sync=target --jobs=2 \
+		$(addprefix timed-,kernels lint test-unit test-integration) && \
+	$(call in-guests,$(KERNELS:%=timed-test-spread-%))
+
+timed-%:
+	@began=$$SECONDS; $(MAKE) --no-print-directory $*; status=$$?; took=$$((SECONDS - began)); \
+	printf '%-24s %3d min %02d s  %s\n' $* $$((took / 60)) $$((took % 60)) \
+		$$([ $$status = 0 ] && echo passed || echo FAILED) >>$(TOOK); \
+	exit $$status
 
 .PHONY: kernels
 kernels: setup ## Fetch $(KERNELS), and boot the first: whether KVM is of use is tried once
@@ -119,7 +140,12 @@ test-unit: setup ## Tests of parts: no root, no kernel, seconds
 
 .PHONY: test-integration
 test-integration: setup ## Tests of whole subsystems with real files, sockets, processes; no root, no kernel
-	$(BIN)/python -m pytest -n auto tests/integration tests/fuzz
+	$(BIN)/python -m pytest -n auto tests/integration tests/attack tests/fuzz
+
+.PHONY: attack
+attack: setup ## Attacks on `serve` from loopback, by h2load, slowhttptest, testssl.sh and openssl too
+	@$(call install,$(ATTACK_PACKAGES))
+	$(BIN)/python -m pytest -n 2 tests/attack tests/attack/tools.py
 
 .PHONY: fuzz
 fuzz: setup ## Hostile files, names and command lines, many of each (a quarter of an hour)
@@ -129,12 +155,12 @@ fuzz: setup ## Hostile files, names and command lines, many of each (a quarter o
 # ten times as long, so pytest has no plugin there that is not used.
 AT_ONCE ?= 2
 PYTEST := python -m pytest -p no:cacheprovider --disable-plugin-autoload -p pytest_timeout
-in-guests = @$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(AT_ONCE)
+in-guests = $(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=$(AT_ONCE) $(1)
 in-guest = @echo "== $*"; $(BIN)/pte-trace lab run --kernel $* $(CPUS) --timeout $(TIMEOUT) -- $(PYTEST)
 
 .PHONY: test-kernel
 test-kernel: workloads kernels ## Tests inside a guest of each of $(KERNELS)
-	$(in-guests) $(KERNELS:%=test-kernel-%)
+	@$(call in-guests,$(KERNELS:%=test-kernel-%))
 
 test-kernel-% test-spread-%:
 	$(in-guest) $(SPREAD) -m "not once" tests/kernel
@@ -145,7 +171,7 @@ test-spread-%: CPUS := --cpus 1
 
 .PHONY: test-once
 test-once: workloads kernels peers ## What does not depend on the kernel, each test in a guest of one of $(KERNELS)
-	$(in-guests) $(KERNELS:%=test-once-%)
+	@$(call in-guests,$(KERNELS:%=test-once-%))
 
 .PHONY: peers
 peers: setup # What counts on the same functions, to compare with
@@ -161,13 +187,29 @@ test-once-%:
 test-suites: workloads ## The tests inside guests, with BCC, LLVM and Python of $(SUITES)
 	@$(call install,debootstrap)
 	@$(SUDO) $(BIN)/pte-trace lab fetch $(SUITES)
-	$(in-guests) $(SUITES:%=test-suites-%)
+	@$(call in-guests,$(SUITES:%=test-suites-%))
 
 test-suites-%:
 	@echo "== $* with its own BCC"; root=$$($(SUDO) $(BIN)/python -m tests.suites $*) && \
 	$(SUDO) $(BIN)/pte-trace lab run --kernel $* --timeout $(TIMEOUT) -- \
 		unshare --mount sh tests/enter.sh $$root \
 		/usr/bin/$(subst python,python3,$(PYTEST)) tests/kernel
+
+# Two hours and more for each: both commands, as root and as a user with sudo.
+.PHONY: test-newcomer
+test-newcomer: setup ## README's two commands on bare Debian 12, 13 and unstable, as root and by sudo (hours)
+	@$(call install,debootstrap git)
+	@for suite in $(NEWCOMERS); do \
+		$(SUDO) $(BIN)/python -m tests.newcomer $$suite || exit 1; \
+	done
+
+.PHONY: test-package
+test-package: deb workloads ## The package's life in minimal roots of Debian 12 and 13: install, use, upgrade, purge
+	@$(call install,debootstrap)
+	@$(SUDO) $(BIN)/pte-trace lab fetch bookworm trixie
+	@for suite in bookworm trixie; do \
+		$(SUDO) $(BIN)/python -m tests.package $$suite $$suite || exit 1; \
+	done
 
 .PHONY: test-hosts
 test-hosts: workloads ## Kernels built without kprobes, trampolines or BTF, and what comes of it
@@ -180,20 +222,32 @@ churn: workloads ## Short-lived processes, PROCESSES of them (100,000), in a gue
 		$(PYTEST) --churn $(PROCESSES) tests/kernel/test_churn.py
 
 .PHONY: soak
-soak: workloads peers ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); all counters beside bpftrace's
+soak: workloads peers ## `serve` and the workloads in a guest, disturbed, for MINUTES (30); counters beside bpftrace's; ATTACKED=1: by clients too
 	@$(BIN)/pte-trace lab fetch $(KERNEL)
 	$(BIN)/pte-trace lab run --kernel $(KERNEL) --timeout $$((($(MINUTES) + 30) * 60)) -- \
-		python -m tests.soak $(MINUTES)
+		python -m tests.soak $(MINUTES) $(if $(ATTACKED),--attacked)
 
 .PHONY: test-matrix
 test-matrix: workloads ## Each workload's figures on each of $(MATRIX)
 	@$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(MATRIX))
 	@$(if $(filter patched unpatched,$(MATRIX)),$(BIN)/pte-trace lab build)
 	@$(if $(filter %-6.12,$(MATRIX)),$(BIN)/pte-trace lab build 6.12)
-	$(in-guests) $(MATRIX:%=test-matrix-%)
+	@$(call in-guests,$(MATRIX:%=test-matrix-%))
 
 test-matrix-%:
 	$(in-guest) tests/kernel/test_workloads.py
+
+# Two NUMA nodes, and two pages of 1 GiB set aside. Without its fast string instructions (bit 9 of
+# CPUID's leaf 7) an emulated processor clears and copies such a page in a tenth of the time.
+.PHONY: test-large
+test-large: workloads ## The workloads that want NUMA nodes or pages of 1 GiB, in guests of $(KERNELS)
+	@$(BIN)/pte-trace lab fetch $(KERNELS)
+	@$(call in-guests,$(KERNELS:%=test-large-%))
+
+test-large-%: CPUS = --cpus 2 --nodes 2 --memory 6G \
+	--append hugepagesz=1G --append hugepages=2 --append clearcpuid=297
+test-large-%:
+	$(in-guest) -k "away or 1g" tests/kernel/test_workloads.py
 
 .PHONY: test-e2e
 test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
@@ -209,19 +263,45 @@ test-compared: workloads .venv/e2e-ready ## One program recorded on two kernels 
 quote-figures = @$(BIN)/python docs/overhead.py && $(BIN)/python docs/manual.py
 
 .PHONY: bench
-bench: bench-overhead bench-scale bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
+bench: bench-overhead bench-scale bench-scale-readings bench-start ## What tracing adds, in instructions, and what a start, a reading and a scrape cost
 	@$(BIN)/python -m tests.bench.reading bookworm
 	@$(BIN)/python -m tests.bench.verifier $(KERNELS) patched
 	@$(BIN)/python -m tests.bench.scrape bookworm
 	$(quote-figures)
 
+.PHONY: bench-scale-readings
+bench-scale-readings: setup ## What 10,000 to 200,000 mappings take in serve, top, record and a report
+	@$(BIN)/python -m tests.bench.readings
+	$(quote-figures)
+
 .PHONY: layout
-layout: setup ## Write pte_trace/layout.py anew, from bpf/records.h
+layout: setup ## Write pte_trace/counted/layout.py anew, from bpf/records.h
 	$(BIN)/python -m tests.layout
 
 .PHONY: dashboards
 dashboards: setup ## Write Grafana's dashboards anew
 	$(BIN)/python -m dashboards
+
+.PHONY: pictures
+pictures: workloads .venv/e2e-ready ## Make README's pictures anew, of docs/pictures/example.parquet
+	$(BIN)/python -m docs.pictures
+
+# What `make deb` builds with, and what looks at what it built.
+DEB_PACKAGES := debhelper dpkg-dev fakeroot lintian
+DEB := build/deb
+
+.PHONY: deb
+deb: .venv/ready ## A Debian package, for Debian 12 and newer: build/deb/pte-trace_VERSION_amd64.deb
+	@$(call install,$(DEB_PACKAGES))
+	rm -rf $(DEB) && mkdir -p $(DEB)/source
+	git ls-files -z --cached --others --exclude-standard | tar --null -T - -c | tar -x -C $(DEB)/source
+	mv $(DEB)/source/deploy/debian $(DEB)/source/debian
+	printf 'pte-trace (%s) unstable; urgency=medium\n\n  * As CHANGELOG.md says.\n\n -- %s  %s\n' \
+		$$($(BIN)/pte-trace --version | grep -o '[^ ]*$$') \
+		"$$(sed -n 's/^Maintainer: //p' deploy/debian/control)" "$$(git log -1 --format=%aD)" \
+		>$(DEB)/source/debian/changelog
+	cd $(DEB)/source && dpkg-buildpackage --no-sign --build=binary
+	lintian --fail-on error $(DEB)/*.changes
 
 .PHONY: results
 results: setup ## Rewrite docs/results.md: the benchmarks with and without the optimization
@@ -229,13 +309,16 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 	$(BIN)/python docs/results.py
 
 .PHONY: manual
-manual: setup ## Write the manual page and the shell completions anew, from the commands' help
+manual: setup ## Write the manual page, completions, the table of counters and the JSON schema anew
 	$(BIN)/python docs/manual.py
+	$(BIN)/python docs/counters.py
+	$(BIN)/pte-trace schema >docs/schema-1.json
 
 .PHONY: bench-overhead
 bench-overhead: workloads peers ## What tracing adds to faults and changes, in instructions, beside bpftrace
+	@$(BIN)/pte-trace lab fetch $(KERNELS)
 	@$(BIN)/pte-trace lab build
-	@for kernel in unpatched patched bookworm; do \
+	@for kernel in $(KERNELS) unpatched patched; do \
 		$(BIN)/python -m tests.bench.overhead $$kernel || exit 1; \
 	done
 	$(quote-figures)

@@ -18,15 +18,6 @@
 #if INSPECT
 
 #define VM_WRITE		0x00000002ULL
-#define VM_SOFTDIRTY		0x08000000ULL
-#define PAGE_SHIFT		12
-#define PMD_SHIFT		21
-#define PUD_SHIFT		30
-#define ENTRIES			512
-#define ENTRY_PRESENT		0x001ULL
-#define ENTRY_RW		0x002ULL
-#define ENTRY_HUGE		0x080ULL
-#define ENTRY_FRAME		0x000ffffffffff000ULL
 /* A PTE's bits that tell what became of it, gathered into a number. */
 #define CLASS_PRESENT		0x01
 #define CLASS_RW		0x02
@@ -38,62 +29,40 @@
 
 #define PTES_AT_ONCE		8
 
-/* How far the inspection of a change got: in addresses, PTEs, page tables. */
+/* How far the inspection of a change got: in addresses, pages, page tables. */
 struct walk {
 	u64 next;
 	u64 end;
 	u64 accounted;
-	u64 huge;
+	u64 huge;	/* mapped by huge pages, */
+	u64 above;	/* and of these by what was not looked at */
 	u64 tables;
 };
 
 /*
- * A copy of a page table, and how many PTEs of each class were seen. Of the two
+ * A copy of a page table, and how many PTEs and huge pages of each class were seen. Of the two
  * programs that inspect only one is loaded, and it does not run twice at a time
  * on one CPU.
  */
 struct scratch {
 	u64 ptes[2 * ENTRIES + PTES_AT_ONCE];	/* half of it is used */
 	u32 classes[CLASSES];
+	u32 huge[CLASSES];
 	u64 count;
 	u64 pgd;
 	u64 base;	/* of the kernel's map of all memory */
+	u64 hugetlb;
+	u64 ptes_told;	/* one by one, by change_pte_range(): those are not to be looked at */
 	struct walk walk;
 };
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 
-/*
- * Where the kernel maps all physical memory (page_offset_base), taken from a
- * page table whose place is known both ways. Bits that mark encrypted memory
- * are in every entry alike, so they cancel out.
- */
-BPF_ARRAY(direct_map, u64, 1);
-
-static void learn_direct_map(struct vm_fault *vmf)
-{
-	u64 *place, pmd = 0, table;
-	int zero = 0;
-
-	place = direct_map.lookup(&zero);
-	if (!place || *place)
-		return;
-	bpf_probe_read_kernel(&pmd, sizeof(pmd), PROBE(vmf, pmd));
-	table = (u64)PROBE(vmf, pte) & PAGE_MASK;
-	if (!(pmd & ENTRY_PRESENT) || pmd & ENTRY_HUGE)
-		return;
-	table -= pmd & ENTRY_FRAME;
-	/* The map begins at a multiple of 1 GiB; anything else was no pair. */
-	if (!(table & ((1ULL << PUD_SHIFT) - 1)))
-		*place = table;
-}
-
 static bool asks_for_writable(struct vm_area_struct *vma, u64 cp_flags)
 {
 	u64 vm_flags = READ(vma, vm_flags);
 
-	if (!(cp_flags & MM_CP_TRY_CHANGE_WRITABLE) || !(vm_flags & VM_WRITE) ||
-	    vm_flags & VM_HUGETLB)
+	if (!(cp_flags & MM_CP_TRY_CHANGE_WRITABLE) || !(vm_flags & VM_WRITE))
 		return false;
 	if (!(vm_flags & VM_SHARED))
 		return true;
@@ -109,6 +78,15 @@ static struct scratch *clean_scratch(void)
 	if (scratch)
 		__builtin_memset(scratch->classes, 0, sizeof(scratch->classes));
 	return scratch;
+}
+
+static void count_class(u32 *classes, u64 entry)
+{
+	u64 class = CLASS_OF(entry);
+
+	/* What it can be is to be seen where it is used. */
+	asm volatile("" : "+r"(class));
+	classes[class & (CLASSES - 1)]++;
 }
 
 /*
@@ -143,66 +121,94 @@ static void inspect_ptes(struct scratch *scratch, u64 table)
 	for (u32 done = 0; done < ENTRIES && done < *end; done += PTES_AT_ONCE) {
 #pragma unroll
 		for (u32 index = 0; index < PTES_AT_ONCE; index++) {
-			u64 class = CLASS_OF(scratch->ptes[done + index]);
-
-			asm volatile("" : "+r"(class));
-			scratch->classes[class & (CLASSES - 1)]++;
+			count_class(scratch->classes, scratch->ptes[done + index]);
 		}
 	}
+}
+
+/* How many entries there were, and what became of them. */
+struct sorted {
+	u64 all;
+	u64 writable;
+	u64 uffd_wp;
+	u64 soft_dirty;
+	u64 clean;
+	u64 others;
+};
+
+static struct sorted sorted(u32 *classes, bool tracked)
+{
+	struct sorted found = {};
+
+#pragma unroll
+	for (u32 class = CLASS_PRESENT; class < CLASSES; class += CLASS_RW) {
+		u32 number = classes[class];
+
+		found.all += number;
+		if (class & CLASS_RW)
+			found.writable += number;
+		else if (class & CLASS_UFFD_WP)
+			found.uffd_wp += number;
+		else if (!(class & CLASS_SOFT_DIRTY) && tracked)
+			found.soft_dirty += number;
+		else if (!(class & CLASS_DIRTY))
+			found.clean += number;
+		else
+			found.others += number;
+	}
+	return found;
+}
+
+#define COUNT_WRITABLE(family, cp_flags, number) do {			\
+	if ((cp_flags) & MM_CP_UFFD_WP_RESOLVE)				\
+		COUNT(record->counted.family[CAUSE_UFFD_UNPROTECT], number);	\
+	else								\
+		COUNT(record->counted.family[CAUSE_MPROTECT], number);	\
+} while (0)
+
+/* Count the huge pages that were seen, to the kernel's one entry each. */
+static void tally_huge(struct vma_record *record, struct vm_area_struct *vma, u64 cp_flags,
+		       struct scratch *scratch)
+{
+	u64 vm_flags = READ(vma, vm_flags);
+	struct sorted huge = sorted(scratch->huge, is_tracked(vm_flags));
+	u64 left = huge.all - huge.writable;
+
+	COUNT_WRITABLE(pmds_made_writable, cp_flags, huge.writable);
+	if (vm_flags & VM_HUGETLB) {
+		COUNT(record->counted.pmds_left_readonly[PMD_REASON_HUGETLB], left);
+		return;
+	}
+	COUNT(record->counted.pmds_left_readonly[PMD_REASON_UFFD_WP], huge.uffd_wp);
+	COUNT(record->counted.pmds_left_readonly[PMD_REASON_SOFT_DIRTY], huge.soft_dirty);
+	left -= huge.uffd_wp + huge.soft_dirty;
+	if (HUGE_PAGES_REFUSED)
+		COUNT(record->counted.pmds_left_readonly[PMD_REASON_HUGE], left);
+	else
+		COUNT(record->counted.pmds_left_readonly[PMD_REASON_SHARED], left);
 }
 
 /* Count what was seen. Returns how many PTEs that were. */
 static u64 tally(struct vma_record *record, struct vm_area_struct *vma, u64 cp_flags,
 		 struct scratch *scratch)
 {
-	u64 inspected = 0, writable = 0, uffd_wp = 0, soft_dirty = 0, clean = 0;
 	u64 vm_flags = READ(vma, vm_flags);
-	bool tracked = SOFT_DIRTY && !(vm_flags & VM_SOFTDIRTY);
 	/* Clean pages: refused in shared mappings, and before d84887739d5c (6.2) in all. */
 	bool clean_refused = CLEAN_PAGES_REFUSED || vm_flags & VM_SHARED;
+	struct sorted ptes = sorted(scratch->classes, is_tracked(vm_flags));
 
-#pragma unroll
-	for (u32 class = CLASS_PRESENT; class < CLASSES; class += CLASS_RW) {
-		u32 number = scratch->classes[class];
-
-		inspected += number;
-		if (class & CLASS_RW)
-			writable += number;
-		else if (class & CLASS_UFFD_WP)
-			uffd_wp += number;
-		else if (!(class & CLASS_SOFT_DIRTY) && tracked)
-			soft_dirty += number;
-		else if (!(class & CLASS_DIRTY) && clean_refused)
-			clean += number;
+	COUNT(record->counted.ptes_inspected, ptes.all);
+	COUNT_WRITABLE(ptes_made_writable, cp_flags, ptes.writable);
+	if (ptes.all != ptes.writable) {
+		COUNT(record->counted.ptes_left_readonly[REASON_UFFD_WP], ptes.uffd_wp);
+		COUNT(record->counted.ptes_left_readonly[REASON_SOFT_DIRTY], ptes.soft_dirty);
+		if (clean_refused)
+			COUNT(record->counted.ptes_left_readonly[REASON_CLEAN], ptes.clean);
+		else
+			ptes.others += ptes.clean;
+		COUNT(record->counted.ptes_left_readonly[REASON_SHARED], ptes.others);
 	}
-	COUNT(record->ptes_inspected, inspected);
-	if (cp_flags & MM_CP_UFFD_WP_RESOLVE)
-		COUNT(record->made_writable[CAUSE_UFFD_UNPROTECT], writable);
-	else
-		COUNT(record->made_writable[CAUSE_MPROTECT], writable);
-	if (inspected != writable) {
-		COUNT(record->left_readonly[REASON_UFFD_WP], uffd_wp);
-		COUNT(record->left_readonly[REASON_SOFT_DIRTY], soft_dirty);
-		COUNT(record->left_readonly[REASON_CLEAN], clean);
-		COUNT(record->left_readonly[REASON_SHARED],
-		      inspected - writable - uffd_wp - soft_dirty - clean);
-	}
-	return inspected;
-}
-
-static u64 entry_at(u64 table, u64 address, u32 shift)
-{
-	u64 entry = 0;
-
-	bpf_probe_read_kernel(&entry, sizeof(entry),
-			      (void *)(table + (address >> shift & (ENTRIES - 1)) * sizeof(u64)));
-	return entry;
-}
-
-/* The place of the PTE that maps @address in a page table. */
-static u64 pte_in(u64 table, u64 address)
-{
-	return table + (address >> PAGE_SHIFT & (ENTRIES - 1)) * sizeof(u64);
+	return ptes.all;
 }
 
 #endif

@@ -11,40 +11,29 @@
  * An `enum tracing` by thread group id, for as many as there can be (PID_MAX_LIMIT): no process
  * finds no room, and what is not followed is known after reading a byte.
  */
-#define PAGE_OF_PIDS	4096
 #define MOST_PIDS	(4 << 20)
 
 struct tracings {
-	u8 of[PAGE_OF_PIDS];
+	u8 of[MOST_PIDS];
 };
 
-BPF_F_TABLE("array", u32, struct tracings, followed, MOST_PIDS / PAGE_OF_PIDS, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct tracings, followed, 1, BPF_F_MMAPABLE);
+#define VALUE_followed	1
 
 static u32 tracing_of(u32 tgid)
 {
-	u32 page = tgid / PAGE_OF_PIDS;
-	struct tracings *tracings = followed.lookup(&page);
-
-	return tracings ? tracings->of[tgid % PAGE_OF_PIDS] : TRACE_NEVER;
+	return VALUE_OF(followed)->of[tgid & (MOST_PIDS - 1)];
 }
 
 static void set_tracing(u32 tgid, u32 tracing)
 {
-	u32 page = tgid / PAGE_OF_PIDS;
-	struct tracings *tracings = followed.lookup(&page);
-
-	if (tracings)
-		tracings->of[tgid % PAGE_OF_PIDS] = tracing;
+	VALUE_OF(followed)->of[tgid & (MOST_PIDS - 1)] = tracing;
 }
 #else
 static u32 tracing_of(u32 tgid)
 {
 	return TRACE_NOW;
 }
-#endif
-
-#ifdef FILTER_CGROUP
-BPF_CGROUP_ARRAY(cgroups, 1);
 #endif
 
 struct subject {
@@ -94,42 +83,55 @@ static struct subject subject_of(struct vm_area_struct *vma)
 	return subject;
 }
 
-static bool passes_filters(struct task_struct *leader)
+/* As a string: up to Linux 5.16 something may stand behind its end (06c5088aeed5). */
+static bool name_asked_for(struct task_struct *leader)
 {
 #ifdef FILTER_COMM_LOW
 	u64 comm[2] = {};
 
-	/* As a string: up to Linux 5.16 something may stand behind its end (06c5088aeed5). */
 	bpf_probe_read_kernel_str(comm, sizeof(comm), &leader->comm);
-	if (comm[0] != FILTER_COMM_LOW || comm[1] != FILTER_COMM_HIGH)
+	return comm[0] == FILTER_COMM_LOW && comm[1] == FILTER_COMM_HIGH;
+#else
+	return true;
+#endif
+}
+
+static bool passes_filters(struct task_struct *leader)
+{
+#ifdef FILTER_CGROUP
+	struct kernfs_node *node = CGROUP_OF(PROBE, leader);
+
+	if (!cgroup_asked_for(PROBE(node, id), node))
+		return false;
+#endif
+	return name_asked_for(leader);
+}
+
+/* Asked of the owner of the memory, whoever acts on it. */
+static bool asked_for(u32 tgid, struct task_struct *leader)
+{
+	return tracing_of(tgid) == TRACE_NOW && passes_filters(leader);
+}
+
+/* The same of the current process, at less cost. */
+static bool current_asked_for(struct task_struct *current, u32 tgid)
+{
+#if defined(FILTER_COMM_LOW) || defined(FILTER_CGROUP)
+	struct task_struct *leader = TASK_READ(current, group_leader);
+#endif
+
+	if (tracing_of(tgid) != TRACE_NOW)
+		return false;
+#ifdef FILTER_COMM_LOW
+	/* Most names are another one by their first letter, at less cost than reading them. */
+	if (TASK_READ(leader, comm[0]) != (char)FILTER_COMM_LOW || !name_asked_for(leader))
 		return false;
 #endif
 #ifdef FILTER_CGROUP
-	if (cgroups.check_current_task(0) <= 0)
+	struct kernfs_node *node = CGROUP_OF(TASK_READ, leader);
+
+	if (!cgroup_asked_for(TASK_READ(node, id), node))
 		return false;
 #endif
 	return true;
-}
-
-static bool asked_for(u32 tgid, struct task_struct *leader)
-{
-	return passes_filters(leader) && tracing_of(tgid) == TRACE_NOW;
-}
-
-/* Whether it is asked for what the current process does to its own memory. */
-static bool current_asked_for(struct task_struct *current)
-{
-	struct task_struct *leader = NULL;
-	u32 tgid = 0;
-
-#ifdef FILTER_COMM_LOW
-	leader = TASK_READ(current, group_leader);
-	/* Most names are another one by their first letter, at less cost than reading them. */
-	if (TASK_READ(leader, comm[0]) != (char)FILTER_COMM_LOW)
-		return false;
-#endif
-#ifdef FILTER_TGID
-	tgid = IDS_OF(current) >> 32;
-#endif
-	return asked_for(tgid, leader);
 }

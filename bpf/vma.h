@@ -8,9 +8,10 @@
 #define VM_SHARED	0x00000008ULL
 #define VM_HUGETLB	0x00400000ULL
 #define TMPFS_MAGIC	0x01021994
-#define PATH_DEPTH	24
+#define PATH_DEPTH	64
 #define COMPONENT_SIZE	256	/* NAME_MAX and its NUL */
 #define CLAIMS		16
+#define ANON_NAME_SIZE	80	/* ANON_VMA_NAME_MAX_LEN */
 
 /*
  * Records are counted into one of two tables. User space swaps them, reads the idle
@@ -18,24 +19,38 @@
  * (maybe_wait_bpf_programs()), so an idle table is never written by one again.
  *
  * A table is an array: where its index is known, a record is had at next to no cost.
- * First come two that are of no VMA: their claims count how many of those behind were
+ * First come heads that are of no VMA: their claims count how many of those behind were
  * given away, which are records of VMAs, then of processes whose VMAs found no room
- * ("remainders"). What finds no room there either is counted in the second one.
+ * ("remainders"). What finds no room there either is counted in the second one. The third
+ * one counts what was given away of the half of `timings` that goes with the table; which
+ * half that is, is its `kind`.
  */
 #define RECORDS		0
 #define REMAINDERS	1
-#define FIRST_RECORD	2
+#define TIMINGS		2
+#define FIRST_RECORD	3
 #define FIRST_REMAINDER	(FIRST_RECORD + MAX_RECORDS)
 #define TABLE_SIZE	(FIRST_REMAINDER + MAX_REMAINDERS)
 BPF_F_TABLE("array", u32, struct vma_record, records_a, TABLE_SIZE, BPF_F_MMAPABLE);
 BPF_F_TABLE("array", u32, struct vma_record, records_b, TABLE_SIZE, BPF_F_MMAPABLE);
 BPF_ARRAY_OF_MAPS(active_records, "records_a", 1);
 
+/* The first one of each half is nobody's: a record's place of its timing is 0 where it has none. */
+#define HALF_OF_TIMINGS	(1 + MAX_TIMINGS)
+BPF_F_TABLE("array", u32, struct timing, timings, 2 * HALF_OF_TIMINGS, BPF_F_MMAPABLE);
+
 /*
- * Where the record of a VMA was last. Nothing is lost where this is wrong or gone: a
- * record tells whose it is, and user space adds up those of one VMA.
+ * Where the record of a VMA was last, by a hash of its key. Nothing is lost where this is wrong
+ * or gone: a record tells whose it is, and user space adds up those of one VMA.
  */
-BPF_TABLE("lru_hash", struct vma_key, u32, places, 2 * TABLE_SIZE);
+struct place {
+	u32 index;
+	u8 protector;		/* as in the record, which is a new one in each interval */
+	u8 protector_before;
+	u16 reserved;
+};
+
+BPF_TABLE("lru_hash", u64, struct place, places, MAX_PLACES);
 
 /*
  * When mmap() made a mapping: tells a mapping put where another one was from a
@@ -101,6 +116,7 @@ static void capture_components(struct path path, struct file_record *record)
 	struct mount *mount = (void *)path.mnt - MOUNT_MNT_OFFSET;
 	volatile u32 *filled = &record->length;
 
+	record->cut = 1;
 	for (int depth = 0; depth < PATH_DEPTH; depth++) {
 		struct dentry *parent = PROBE(dentry, d_parent);
 		u32 length = *filled;
@@ -110,8 +126,10 @@ static void capture_components(struct path path, struct file_record *record)
 			struct mount *above = PROBE(mount, mnt_parent);
 			struct vfsmount *vfsmount = (void *)above + MOUNT_MNT_OFFSET;
 
-			if (above == mount)
+			if (above == mount) {
+				record->cut = 0;
 				break;
+			}
 			dentry = PROBE(mount, mnt_mountpoint);
 			root = PROBE(vfsmount, mnt_root);
 			mount = above;
@@ -124,13 +142,55 @@ static void capture_components(struct path path, struct file_record *record)
 		if (copied <= 0)
 			break;
 		*filled = length + copied;
-		if (dentry == parent)
+		if (dentry == parent) {
+			record->cut = 0;
 			break;
+		}
 		dentry = parent;
 	}
 }
 
-/* Takes the address of a struct file. Returns whether it was deleted. */
+static struct file_record *new_name(void *files, struct file_key *key)
+{
+	struct file_record *record;
+	int zero = 0;
+
+	record = blank_file.lookup(&zero);
+	if (!record)
+		return NULL;
+	bpf_map_update_elem(files, key, record, BPF_ANY);
+	record = bpf_map_lookup_elem(files, key);
+	if (!record) {
+		struct health_record *lost = health.lookup(&zero);
+
+		if (lost)
+			COUNT(lost->paths_full, 1);
+	}
+	return record;
+}
+
+/* Mixes a word into a hash. */
+static u64 mixed(u64 hash, u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+	return hash ^ hash >> 32;
+}
+
+/*
+ * Tells apart the paths of files that have device and inode in common: a file's of several names, in
+ * several mount namespaces, and other files (of btrfs's subvolumes, of IPC namespaces). The lowest
+ * bit is whether it was deleted. A path that is taken anew is the same as long as it is there.
+ */
+static u32 path_key(struct path path)
+{
+	struct dentry *dentry = path.dentry;
+	u64 hash = mixed(mixed((u64)dentry, (u64)path.mnt), PROBE(dentry, d_name.hash_len));
+
+	hash = mixed(hash, (u64)PROBE(dentry, d_parent));
+	return (u32)hash << 1 | !PROBE(dentry, d_hash.pprev);
+}
+
+/* Takes the address of a struct file. Returns its path's key. */
 static int (*remember_file)(u64) = LINKED_FUNCTION(0);
 
 int function_0__remember_file(u64 address)
@@ -140,29 +200,107 @@ int function_0__remember_file(u64 address)
 	struct inode *node = PROBE(file, f_inode);
 	struct super_block *sb = PROBE(node, i_sb);
 	struct file_key file_key = {
-		.inode = PROBE(node, i_ino), .dev = PROBE(sb, s_dev),
-		.unlinked = !PROBE(path.dentry, d_hash.pprev),
+		.inode = PROBE(node, i_ino), .dev = PROBE(sb, s_dev), .path = path_key(path),
 	};
 	struct file_record *record;
 	int zero = 0;
 	void *files = active_files.lookup(&zero);
 
 	if (!files || bpf_map_lookup_elem(files, &file_key))
-		return file_key.unlinked;
-	record = blank_file.lookup(&zero);
-	if (!record)
-		return file_key.unlinked;
-	bpf_map_update_elem(files, &file_key, record, BPF_ANY);
-	record = bpf_map_lookup_elem(files, &file_key);
-	if (record) {
+		return file_key.path;
+	record = new_name(files, &file_key);
+	if (record)
 		capture_components(path, record);
-	} else {
-		struct health_record *lost = health.lookup(&zero);
+	return file_key.path;
+}
 
-		if (lost)
-			COUNT(lost->paths_full, 1);
+#ifdef HAVE_CGROUPS
+/* Takes the address of a cgroup's struct kernfs_node. Its name outlives the cgroup here. */
+static int (*remember_cgroup)(u64) = LINKED_FUNCTION(3);
+
+int function_3__remember_cgroup(u64 address)
+{
+	struct kernfs_node *node = (struct kernfs_node *)address;
+	struct file_key key = {.inode = PROBE(node, id), .dev = CGROUP_NAME};
+	struct file_record *record;
+	volatile u32 *filled;
+	int zero = 0;
+	void *files = active_files.lookup(&zero);
+
+	if (!files || bpf_map_lookup_elem(files, &key))
+		return 0;
+	record = new_name(files, &key);
+	if (!record)
+		return 0;
+	filled = &record->length;
+	record->cut = 1;
+	for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
+		struct kernfs_node *parent = PROBE(node, KERNFS_PARENT);
+		u32 length = *filled;
+		long copied;
+
+		if (!parent) {
+			record->cut = 0;
+			break;
+		}
+		if (length > sizeof(record->components) - COMPONENT_SIZE)
+			break;
+		copied = bpf_probe_read_kernel_str(&record->components[length], COMPONENT_SIZE,
+						   PROBE(node, name));
+		if (copied <= 0)
+			break;
+		*filled = length + copied;
+		node = parent;
 	}
-	return file_key.unlinked;
+	return 0;
+}
+
+/* Which cgroup a process is in; its name is kept. */
+static u64 cgroup_of(struct task_struct *leader)
+{
+	struct kernfs_node *node = CGROUP_OF(PROBE, leader);
+
+	remember_cgroup((u64)node);
+	return PROBE(node, id);
+}
+#else
+static u64 cgroup_of(struct task_struct *leader)
+{
+	return 0;
+}
+#endif
+
+#ifdef HAVE_ANON_NAME
+/* Returns the hash under which the name is kept, 0 for an empty one. */
+static u64 remember_anon_name(void *address)
+{
+	u64 words[ANON_NAME_SIZE / sizeof(u64)] = {};
+	struct file_key key = {.dev = ANON_NAME};
+	struct file_record *record;
+	int zero = 0;
+	void *files = active_files.lookup(&zero);
+	long length = bpf_probe_read_kernel_str(words, sizeof(words), address);
+
+	if (length <= 1)
+		return 0;
+#pragma unroll
+	for (u32 word = 0; word < ANON_NAME_SIZE / sizeof(u64); word++)
+		key.inode = mixed(key.inode, words[word]);
+	if (!files || bpf_map_lookup_elem(files, &key))
+		return key.inode;
+	record = new_name(files, &key);
+	if (record) {
+		__builtin_memcpy(record->components, words, sizeof(words));
+		record->length = length;
+	}
+	return key.inode;
+}
+#endif
+
+/* By execve(), which is still at its stack: what else there is to be comes after that. */
+static bool is_being_built(struct mm_struct *mm)
+{
+	return !PROBE(mm, start_stack);
 }
 
 static u32 kind_of(struct vm_area_struct *vma, struct file *file, u64 vm_flags)
@@ -183,18 +321,35 @@ static u32 kind_of(struct vm_area_struct *vma, struct file *file, u64 vm_flags)
 		sb = PROBE(inode, i_sb);
 		return PROBE(sb, s_magic) == TMPFS_MAGIC ? KIND_SHMEM : KIND_FILE;
 	}
-	if (start <= PROBE(mm, brk) && end >= PROBE(mm, start_brk))
+	/* What only touches it is no part of it: so the kernel itself since 11250fd12eb8, Linux 6.6. */
+	if (start < PROBE(mm, brk) && end > PROBE(mm, start_brk))
 		return KIND_HEAP;
-	if (start <= stack && end >= stack)
+	if (is_being_built(mm) || (start <= stack && end >= stack))
 		return KIND_STACK;
 	return KIND_ANON;
 }
 
 /*
- * The index of a record that was nobody's so far, 0 where there is no room. No atomic
- * operation of Linux 5.10 tells what was before; but of those who add to a record's claims
- * at most one finds 1 there. Where none does the record stays empty.
+ * The number of the next element that a head gives away, from 1 on; 0 where all @room is. No
+ * atomic operation of Linux 5.10 tells what was before, so two CPUs may be given one number.
  */
+static u32 given_away(struct vma_record *head, u32 room)
+{
+	u64 number;
+
+	COUNT(head->claims, 1);
+	number = *(volatile u64 *)&head->claims;
+	return number <= room ? number : 0;
+}
+
+/* Of those who claim an element at most one finds 1. Where none does it stays empty. */
+static bool is_ours(u64 *claims)
+{
+	COUNT(*claims, 1);
+	return *(volatile u64 *)claims == 1;
+}
+
+/* The index of a record that was nobody's so far, 0 where there is no room. */
 static u32 claim(void *table, u32 kind, u32 first, u32 room)
 {
 	struct vma_record *head = bpf_map_lookup_elem(table, &kind), *record;
@@ -202,29 +357,74 @@ static u32 claim(void *table, u32 kind, u32 first, u32 room)
 	if (!head)
 		return 0;
 	for (u32 turn = 0; turn < CLAIMS; turn++) {
-		u64 claimed;
-		u32 index;
+		u32 number = given_away(head, room), index = first + number - 1;
 
-		COUNT(head->claims, 1);
-		claimed = *(volatile u64 *)&head->claims;
-		if (claimed > room)
-			return 0;
-		index = first + claimed - 1;
 		record = bpf_map_lookup_elem(table, &index);
-		if (!record)
+		if (!number || !record)
 			return 0;
-		COUNT(record->claims, 1);
-		if (*(volatile u64 *)&record->claims == 1)
+		if (is_ours(&record->claims))
 			return index;
 	}
 	return 0;
+}
+
+static u64 hash_of(struct vma_key *key)
+{
+	u64 *words = (u64 *)key, hash = 0;
+
+#pragma unroll
+	for (u32 word = 0; word < sizeof(*key) / sizeof(u64); word++)
+		hash = mixed(hash, words[word]);
+	return hash;
+}
+
+static u64 hash_of_process(struct vma_key *vma)
+{
+	struct vma_key process = {.image = vma->image, .tgid = vma->tgid};
+
+	return hash_of(&process);
+}
+
+/* What write-protected its pages in earlier intervals; or any of the process's, in a new VMA. */
+static void recall_protectors(struct vma_record *record, u64 hash)
+{
+	u64 hash_of_all = hash_of_process(&record->vma);
+	struct place *known = places.lookup(&hash);
+
+	if (!known)
+		known = places.lookup(&hash_of_all);
+	if (!known)
+		return;
+	record->protector = known->protector;
+	record->protector_before = known->protector_before;
+	/* Which of its pages is not known any more: all are taken to be the last one's. */
+	record->protected_to = ~0U;
+}
+
+static void remember_protectors(struct vma_record *record)
+{
+	u64 hashes[] = {hash_of(&record->vma), hash_of_process(&record->vma)};
+	struct place *known;
+
+#pragma unroll
+	for (u32 which = 0; which < 2; which++) {
+		struct place none = {};
+
+		known = places.lookup_or_try_init(&hashes[which], &none);
+		if (!known)
+			continue;
+		known->protector = record->protector;
+		known->protector_before = record->protector_before;
+	}
 }
 
 static struct vma_record *begun(void *table, u32 index, struct vma_key *key,
 				struct task_struct *leader)
 {
 	struct vma_record *record = bpf_map_lookup_elem(table, &index);
+	struct place place = {.index = index};
 	struct task_struct *parent;
+	u64 hash;
 
 	if (!record || !index)
 		return NULL;
@@ -232,8 +432,14 @@ static struct vma_record *begun(void *table, u32 index, struct vma_key *key,
 	record->first_seen_ns = bpf_ktime_get_ns();
 	parent = PROBE(leader, real_parent);
 	record->ppid = PROBE(parent, tgid);
+	record->uid = PROBE(PROBE(leader, cred), uid.val);
+	record->cgroup = cgroup_of(leader);
 	bpf_probe_read_kernel(record->comm, sizeof(record->comm), &leader->comm);
-	places.update(key, &index);
+	hash = hash_of(key);
+	recall_protectors(record, hash);
+	place.protector = record->protector;
+	place.protector_before = record->protector_before;
+	places.update(&hash, &place);
 	return record;
 }
 
@@ -250,56 +456,81 @@ static bool is_of(struct vma_record *record, struct vma_key *key)
 /* NULL where there is none, or it is not known where. */
 static struct vma_record *found(void *table, struct vma_key *key, u32 *place)
 {
-	u32 *known = places.lookup(key);
+	u64 hash = hash_of(key);
+	struct place *known = places.lookup(&hash);
 	struct vma_record *record;
 
 	if (!known)
 		return NULL;
-	*place = *known;
-	record = bpf_map_lookup_elem(table, known);
+	*place = known->index;
+	record = bpf_map_lookup_elem(table, place);
 	return record && is_of(record, key) ? record : NULL;
 }
 
-static struct vma_record *unattributed(void *table, struct vma_key *key,
-				       struct task_struct *leader)
+/* Where is counted what cannot be put down to a VMA of @subject. */
+static struct vma_record *remainder_of(void *table, struct subject *subject, u32 *place)
 {
-	struct vma_key process = {.image = key->image, .tgid = key->tgid};
-	u32 index;
-	struct vma_record *record = found(table, &process, &index);
+	struct vma_key process = {.image = subject->image, .tgid = subject->tgid};
+	struct vma_record *record = found(table, &process, place);
 
 	if (record)
 		return record;
-	index = claim(table, REMAINDERS, FIRST_REMAINDER, MAX_REMAINDERS);
-	record = begun(table, index, &process, leader);
-	index = REMAINDERS;
-	return record ? record : bpf_map_lookup_elem(table, &index);
+	*place = claim(table, REMAINDERS, FIRST_REMAINDER, MAX_REMAINDERS);
+	record = begun(table, *place, &process, subject->leader);
+	if (record)
+		return record;
+	*place = REMAINDERS;
+	return bpf_map_lookup_elem(table, place);
+}
+
+/* How far mremap() moved anonymous memory: it keeps the place where it was first written to. */
+static u64 pages_moved(struct vm_area_struct *vma)
+{
+	return PROBE(vma, vm_start) / (~PAGE_MASK + 1) - PROBE(vma, vm_pgoff);
+}
+
+/* Since when memory that was moved so far is known where it is; its parts are from then, too. */
+static u64 moved_ns(struct vma_key *key, u64 pages, u64 now)
+{
+	struct birth birth = {.image = key->image, .start = pages, .tgid = key->tgid};
+	u64 *known = births.lookup(&birth);
+
+	if (known)
+		return *known;
+	births.update(&birth, &now);
+	return now;
 }
 
 static struct vma_record *first_seen(void *table, struct vma_key *key,
-				     struct vm_area_struct *vma, struct task_struct *leader)
+				     struct vm_area_struct *vma, struct subject *subject,
+				     u32 *place)
 {
 	struct file *file = PROBE(vma, vm_file);
 	struct vma_record *record;
 	u64 *born_ns;
 
-	record = begun(table, claim(table, RECORDS, FIRST_RECORD, MAX_RECORDS), key, leader);
+	*place = claim(table, RECORDS, FIRST_RECORD, MAX_RECORDS);
+	record = begun(table, *place, key, subject->leader);
 	if (!record)
-		return unattributed(table, key, leader);
-	born_ns = births.lookup((struct birth *)key);
-	if (born_ns)
-		record->born_ns = *born_ns;
+		return remainder_of(table, subject, place);
+	if (!file && pages_moved(vma)) {
+		record->born_ns = moved_ns(key, pages_moved(vma), record->first_seen_ns);
+	} else {
+		born_ns = births.lookup((struct birth *)key);
+		if (born_ns)
+			record->born_ns = *born_ns;
+	}
 	record->kind = kind_of(vma, file, PROBE(vma, vm_flags));
 #ifdef HAVE_ANON_NAME
 	if (!file) {
 		struct anon_vma_name *anon_name = PROBE(vma, anon_name);
 
 		if (anon_name)
-			bpf_probe_read_kernel_str(record->anon_name, sizeof(record->anon_name),
-						  (void *)anon_name + ANON_NAME_OFFSET);
+			record->anon_name = remember_anon_name((void *)anon_name + ANON_NAME_OFFSET);
 	}
 #endif
 	if (file)
-		record->unlinked = remember_file((u64)file);
+		record->path = remember_file((u64)file);
 	return record;
 }
 
@@ -343,28 +574,77 @@ static bool is_of_vma(struct vma_record *record, struct vm_area_struct *vma,
 	return record->vma.inode == READ(inode, i_ino) && record->vma.dev == READ(sb, s_dev);
 }
 
+static void *table_in_use(void)
+{
+	int zero = 0;
+
+	return active_records.lookup(&zero);
+}
+
 /* The record of a VMA of @subject. @place: where it may be, and then where it is. */
-static struct vma_record *record_at(struct vm_area_struct *vma, u64 vm_flags,
+static struct vma_record *record_at(void *table, struct vm_area_struct *vma, u64 vm_flags,
 				    struct subject *subject, u32 *place)
 {
 	struct vma_record *record;
 	struct vma_key key;
-	void *table;
-	int zero = 0;
 
-	table = active_records.lookup(&zero);
-	if (!table)
-		return NULL;
 	record = bpf_map_lookup_elem(table, place);
 	if (!record || !is_of_vma(record, vma, subject, vm_flags)) {
 		key = key_of(vma, subject, vm_flags);
 		record = found(table, &key, place);
 		if (!record)
-			record = first_seen(table, &key, vma, subject->leader);
+			record = first_seen(table, &key, vma, subject, place);
 	}
 	if (record)
 		record->vm_flags = vm_flags;
 	return record;
+}
+
+static struct timing *new_timing(void *table, u32 *index)
+{
+	u32 kind = TIMINGS;
+	struct vma_record *head = bpf_map_lookup_elem(table, &kind);
+	struct timing *timing;
+
+	if (!head)
+		return NULL;
+	for (u32 turn = 0; turn < CLAIMS; turn++) {
+		u32 number = given_away(head, MAX_TIMINGS);
+
+		*index = number + (head->kind ? HALF_OF_TIMINGS : 0);
+		timing = timings.lookup(index);
+		if (!number || !timing)
+			return NULL;
+		if (is_ours(&timing->claims))
+			return timing;
+	}
+	return NULL;
+}
+
+/*
+ * Where faults of one outcome in the VMA of the record at @place are timed; NULL where there is no
+ * room. Where two CPUs make one at a time there are two, which user space adds up.
+ */
+static struct timing *timing_of(void *table, struct vma_record *record, u32 place, u32 outcome)
+{
+	u32 index = record->timings[outcome];
+	struct timing *timing;
+
+	if (index)
+		return timings.lookup(&index);
+	timing = new_timing(table, &index);
+	if (!timing) {
+		int zero = 0;
+		struct health_record *lost = health.lookup(&zero);
+
+		if (lost)
+			COUNT(lost->timings_full, 1);
+		return NULL;
+	}
+	timing->record = place;
+	timing->outcome = outcome;
+	record->timings[outcome] = index;
+	return timing;
 }
 
 /* An error is a small negative number; no address in user space is. */

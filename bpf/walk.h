@@ -2,7 +2,7 @@
 /*
  * Which page tables a protection change touched: told one by one where
  * change_pte_range() can be hooked, else found from the top of the process's
- * page table when change_protection() returns.
+ * page table when change_protection() returns. So are huge pages, always.
  */
 
 #if INSPECT
@@ -41,76 +41,52 @@ static void inspect_table(struct vma_record *record, struct vm_area_struct *vma,
 	struct scratch *scratch = clean_scratch();
 	u32 thread = bpf_get_current_pid_tgid();
 	struct walk *walk = walks.lookup(&thread), begun = {};
-	u64 entry = 0, *base;
-	int zero = 0;
+	u64 entry = 0, base = VALUE_OF(memory_map)->base;
 
 	if (!walk) {
 		walks.update(&thread, &begun);
 		walk = walks.lookup(&thread);
 	}
-	base = direct_map.lookup(&zero);
 	if (!walk || !base || !scratch)
 		return;
 	walk->accounted += changed;
 	if (is_limit(walk->tables)) {
-		COUNT(record->not_inspected[OMITTED_LIMIT], changed);
+		COUNT(record->counted.ptes_not_inspected[OMISSION_LIMIT], changed);
 		return;
 	}
 	walk->tables++;
 	bpf_probe_read_kernel(&entry, sizeof(entry), (void *)pmd);
 	scratch->count = (end - address) >> PAGE_SHIFT;
-	inspect_ptes(scratch, pte_in(*base + (entry & ENTRY_FRAME), address));
+	inspect_ptes(scratch, pte_in(base + (entry & ENTRY_FRAME), address));
 	tally(record, vma, cp_flags, scratch);
 }
 
-static void inspect_range(struct vma_record *record, struct vm_area_struct *vma,
-			  u64 start, u64 end, u64 cp_flags, u64 changed)
+/* How many pages' PTEs were looked at, told or said to be too many, of the change that ends. */
+static u64 accounted(void)
 {
 	u32 thread = bpf_get_current_pid_tgid();
-	struct walk *walk;
-	u64 accounted;
+	struct walk *walk = walks.lookup(&thread);
+	u64 pages = walk ? walk->accounted : 0;
 
-	if (!asks_for_writable(vma, cp_flags))
-		return;
-	walk = walks.lookup(&thread);
-	accounted = walk ? walk->accounted : 0;
-	/* What change_pte_range() has not processed was mapped by huge pages. */
-	if (changed > accounted)
-		COUNT(record->not_inspected[OMITTED_HUGE], changed - accounted);
 	if (walk)
 		walks.delete(&thread);
+	return pages;
 }
 
-#elif INSPECT
+#else
 
-/*
- * The place of the PTE that maps @address; NOT_MAPPED or HUGE where there is none.
- * @next becomes the first address that this answer does not hold for.
- */
-#define NOT_MAPPED	0
-#define HUGE		1
+static u64 accounted(void)
+{
+	return 0;
+}
+
+#endif
+
+#if INSPECT
 
 /* These map 8 GiB. What bounds it is how long other tasks may have to wait. */
 #define TABLES_PER_CHANGE	4096
 #define TABLES_PER_TURN		64
-
-static u64 pte_at(u64 pgd, u64 base, u64 address, volatile u64 *next)
-{
-	u64 table = pgd;
-
-#pragma unroll
-	for (u32 shift = PMD_SHIFT + 9 * (PAGE_TABLE_LEVELS - 2); shift >= PMD_SHIFT; shift -= 9) {
-		u64 entry = entry_at(table, address, shift);
-
-		*next = ((address >> shift) + 1) << shift;
-		if (!(entry & ENTRY_PRESENT))
-			return NOT_MAPPED;
-		if (shift <= PUD_SHIFT && entry & ENTRY_HUGE)
-			return HUGE;
-		table = base + (entry & ENTRY_FRAME);
-	}
-	return pte_in(table, address);
-}
 
 /* Returns 0 where no table is left to look at. */
 static int (*inspect_next_table)(u64) = LINKED_FUNCTION(1);
@@ -121,7 +97,8 @@ int function_1__inspect_next_table(u64 unused)
 	struct scratch *scratch = scratches.lookup(&zero);
 	/* Read again on each turn, as in inspect_ptes(). */
 	volatile struct walk *walk;
-	u64 address, table;
+	struct leaf leaf;
+	u64 address;
 
 	if (!scratch)
 		return 0;
@@ -129,14 +106,21 @@ int function_1__inspect_next_table(u64 unused)
 	address = walk->next;
 	if (is_limit(walk->tables) || address >= walk->end)
 		return 0;
-	table = pte_at(scratch->pgd, scratch->base, address, &walk->next);
+	leaf = leaf_at(scratch->pgd, scratch->base, address, &walk->next);
 	if (walk->next > walk->end)
 		walk->next = walk->end;
 	scratch->count = (walk->next - address) >> PAGE_SHIFT;
-	if (table == HUGE) {
+	if (!leaf.place)
+		return 1;
+	if (leaf.shift != PAGE_SHIFT) {
 		walk->huge += scratch->count;
-	} else if (table) {
-		inspect_ptes(scratch, table);
+		/* What mprotect() makes of a PUD is known of hugetlb only. */
+		if (leaf.shift == PMD_SHIFT || scratch->hugetlb)
+			count_class(scratch->huge, leaf.entry);
+		else
+			walk->above += scratch->count;
+	} else if (!scratch->ptes_told) {
+		inspect_ptes(scratch, leaf.place);
 		walk->tables++;
 	}
 	return 1;
@@ -156,26 +140,49 @@ static void inspect_tables(void)
 	}
 }
 
+/* NULL where that cannot be. Else what there is from @start to @end is in what is returned. */
+static struct scratch *looked_at(struct vm_area_struct *vma, u64 start, u64 end, bool ptes_told)
+{
+	struct scratch *scratch = clean_scratch();
+	u64 base = VALUE_OF(memory_map)->base;
+
+	if (!base || !scratch)
+		return NULL;
+	scratch->pgd = (u64)PROBE(READ(vma, vm_mm), pgd);
+	scratch->base = base;
+	scratch->hugetlb = !!(READ(vma, vm_flags) & VM_HUGETLB);
+	scratch->ptes_told = ptes_told;
+	scratch->walk = (struct walk){.next = start, .end = end};
+	__builtin_memset(scratch->huge, 0, sizeof(scratch->huge));
+	inspect_tables();
+	return scratch;
+}
+
 static void inspect_range(struct vma_record *record, struct vm_area_struct *vma,
 			  u64 start, u64 end, u64 cp_flags, u64 changed)
 {
-	struct scratch *scratch = clean_scratch();
+	struct scratch *scratch;
 	volatile struct walk *walk;
-	u64 inspected, *base;
-	int zero = 0;
+	u64 inspected;
 
-	base = direct_map.lookup(&zero);
-	if (!base || !scratch || !asks_for_writable(vma, cp_flags))
+	if (!asks_for_writable(vma, cp_flags))
 		return;
-	scratch->pgd = (u64)PROBE(READ(vma, vm_mm), pgd);
-	scratch->base = *base;
-	scratch->walk = (struct walk){.next = start, .end = end};
-	inspect_tables();
+	inspected = accounted();
+	if (changed <= inspected)
+		return;
+	scratch = looked_at(vma, start, end, TRACED_change_pte_range);
+	if (!scratch)
+		return;
 	walk = &scratch->walk;
-	inspected = walk->huge + tally(record, vma, cp_flags, scratch);
-	COUNT(record->not_inspected[OMITTED_HUGE], walk->huge);
+	inspected += walk->huge;
+	if (!TRACED_change_pte_range)
+		inspected += tally(record, vma, cp_flags, scratch);
+	if (walk->huge) {
+		tally_huge(record, vma, cp_flags, scratch);
+		COUNT(record->counted.ptes_not_inspected[OMISSION_HUGE], walk->above);
+	}
 	if (walk->next < walk->end && changed > inspected)
-		COUNT(record->not_inspected[OMITTED_LIMIT], changed - inspected);
+		COUNT(record->counted.ptes_not_inspected[OMISSION_LIMIT], changed - inspected);
 }
 
 #else

@@ -27,9 +27,9 @@ from dashboards.parts import (
 
 _OF = '{release=~"$release"}'
 _THESE = '{instance=~"$instance",release=~"$release"}'
-_MADE = f"release:pte_trace_ptes_made_writable:rate5m{_OF}"
+_MADE = f"release:pte_trace_entries_made_writable:rate5m{_OF}"
 _SAVED = f"release:pte_trace_saved_seconds:rate5m{_OF}"
-_AVOIDABLE = 'release:pte_trace_write_faults:rate5m{release=~"$release",outcome="wp_reuse"}'
+_AVOIDABLE = f"release:pte_trace_avoidable_faults:rate5m{_OF}"
 _SHOULD = (
     f"max by (job, instance, release) (instance:pte_trace_kernel_lacks_optimization:info{_THESE})"
 )
@@ -107,9 +107,9 @@ def _numbers(made: Dashboard) -> None:
     made.with_panel(
         number(
             "Saved at most",
-            "CPU-seconds saved each second, which are CPUs, on all machines: an estimate. PTEs"
-            " made writable (each at most one fault avoided) times the mean time of a wp_reuse"
-            " fault there.",
+            "CPU-seconds saved each second, which are CPUs, on all machines: an estimate."
+            " Entries made writable (each at most one fault avoided) times the mean time of a"
+            " wp_reuse fault there.",
             CPUS,
             now(f"sum({_SAVED})"),
         )
@@ -117,7 +117,7 @@ def _numbers(made: Dashboard) -> None:
     made.with_panel(
         number(
             "Avoidable faults",
-            "wp_reuse faults a second on all machines.",
+            "Avoidable faults a second on all machines.",
             PER_SECOND,
             now(f"sum({_AVOIDABLE})"),
         )
@@ -125,8 +125,9 @@ def _numbers(made: Dashboard) -> None:
     made.with_panel(
         number(
             "Efficacy",
-            "PTEs made writable, of those and the avoidable faults that remained, on all machines."
-            " Understated where not all PTEs were looked at.",
+            "Entries (PTEs, and PMDs of huge pages) made writable, of those and the avoidable"
+            " faults that remained, on all machines. Understated where not all PTEs were"
+            " looked at.",
             SHARE,
             now(f"sum({_MADE}) / (sum({_MADE}) + sum({_AVOIDABLE}))"),
             span=3,
@@ -239,11 +240,11 @@ def _machines(made: Dashboard) -> None:
     made.with_panel(
         rows(
             "Most avoidable faults",
-            "The machines with the most wp_reuse faults a second.",
+            "The machines with the most avoidable faults a second.",
             PER_SECOND,
             now(
                 "topk(20, max by (job, instance)"
-                ' (instance:pte_trace_write_faults:rate5m{outcome="wp_reuse"})'
+                " (instance:pte_trace_avoidable_faults:rate5m)"
                 f"{_AND_KERNEL})"
             ),
             hidden=hidden,

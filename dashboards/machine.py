@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from dashboards.parts import (
@@ -21,12 +23,17 @@ from dashboards.parts import (
     query_variable,
     rows,
 )
+from pte_trace.counted.counters import AVOIDABLE
 
 _HERE = 'instance="$instance",comm=~"$comm"'
 _INSTANCE = '{instance="$instance"}'
 _MADE = f"pte_trace_ptes_made_writable_total{{{_HERE}}}"
+_HUGE = f"pte_trace_pmds_made_writable_total{{{_HERE}}}"
 _FAULTS = f"pte_trace_write_faults_total{{{_HERE}}}"
-_AVOIDABLE = f'pte_trace_write_faults_total{{{_HERE},outcome="wp_reuse"}}'
+_WP_FAULTS = f"pte_trace_wp_faults_total{{{_HERE}}}"
+_AVOIDABLE = (
+    f'pte_trace_wp_faults_total{{{_HERE},outcome="wp_reuse",protected_by=~"{"|".join(AVOIDABLE)}"}}'
+)
 _INSPECTED = f"pte_trace_ptes_inspected_total{_INSTANCE}"
 _OMITTED = f"pte_trace_ptes_not_inspected_total{_INSTANCE}"
 _NOT_LOOKED_AT = "{omitted} / ({inspected} + {omitted} > 0) or {inspected} * 0"
@@ -40,6 +47,12 @@ def _rate(series: str, by: str = "") -> str:
 
 def _increase(series: str, by: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} (increase({series}[$__range]))"
+
+
+def _entries(how: Callable[[str, str], str], by: str = "") -> str:
+    """PTEs and PMDs made writable; exporters of before they counted huge pages have no PMDs."""
+    ptes, pmds = how(_MADE, by), how(_HUGE, by)
+    return f"({ptes} + ({pmds} or {ptes} * 0))"
 
 
 def build() -> Dashboard:
@@ -81,11 +94,11 @@ def _is_it_on(made: Dashboard) -> None:
     made.with_panel(
         number(
             "Efficacy",
-            "The share of avoidable faults that was avoided in this time: PTEs made writable,"
-            " of those and the wp_reuse faults that remained. Understated where not all PTEs were"
-            " looked at.",
+            "The share of avoidable faults that was avoided in this time: entries (PTEs, and PMDs"
+            " of huge pages) made writable, of those and the avoidable faults that remained."
+            " Understated where not all PTEs were looked at.",
             SHARE,
-            now(f"{_increase(_MADE)} / ({_increase(_MADE)} + {_increase(_AVOIDABLE)})"),
+            now(f"{_entries(_increase)} / ({_entries(_increase)} + {_increase(_AVOIDABLE)})"),
             span=3,
         )
     )
@@ -106,17 +119,17 @@ def _is_it_on(made: Dashboard) -> None:
     made.with_panel(
         number(
             "Saved at most",
-            "CPU time saved in this time: an estimate. PTEs made writable (each at most one fault"
-            " avoided) times the mean time of the wp_reuse faults that were timed.",
+            "CPU time saved in this time: an estimate. Entries made writable (each at most one"
+            " fault avoided) times the mean time of the wp_reuse faults that were timed.",
             SECONDS,
-            now(f"{_increase(_MADE)} * {_COST}"),
+            now(f"{_entries(_increase)} * {_COST}"),
             span=3,
         )
     )
     made.with_panel(
         number(
             "Avoidable faults",
-            "wp_reuse faults in this time: the page was the process's own already.",
+            "wp_reuse faults in this time, of pages that a protection change had write-protected.",
             NUMBER,
             now(_increase(_AVOIDABLE)),
             span=3,
@@ -126,10 +139,10 @@ def _is_it_on(made: Dashboard) -> None:
         number(
             "Hooks not run",
             "Kernel functions whose events are not counted, as the kernel was told not to run what"
-            " is attached there. mmap_region is left out: without it some rows are one.",
+            " is attached there.",
             NUMBER,
             now(
-                'count(pte_trace_hook_attached{instance="$instance",hook!="mmap_region"} == 0)'
+                'count(pte_trace_hook_attached{instance="$instance",attached!=""} == 0)'
                 " or vector(0)"
             ),
             bad_above=1,
@@ -143,10 +156,10 @@ def _over_time(made: Dashboard) -> None:
     made.with_panel(
         lines(
             "Efficacy",
-            "PTEs made writable, of those and the avoidable faults that remained; and the share of"
-            " PTEs that this does not rest on, on the whole machine.",
+            "Entries made writable, of those and the avoidable faults that remained; and the share"
+            " of PTEs that this does not rest on, on the whole machine.",
             SHARE,
-            over_time(f"{_rate(_MADE)} / ({_rate(_MADE)} + {_rate(_AVOIDABLE)})", "efficacy"),
+            over_time(f"{_entries(_rate)} / ({_entries(_rate)} + {_rate(_AVOIDABLE)})", "efficacy"),
             over_time(
                 _NOT_LOOKED_AT.format(inspected=_rate(_INSPECTED), omitted=_rate(_OMITTED)),
                 "PTEs not looked at",
@@ -157,10 +170,21 @@ def _over_time(made: Dashboard) -> None:
     made.with_panel(
         lines(
             "Write faults by outcome",
-            "Completed calls of handle_mm_fault() with FAULT_FLAG_WRITE. wp_reuse is what the"
-            " optimization avoids; other never got to do_wp_page(): first touch, swap-in, …",
+            "Completed calls of handle_mm_fault() with FAULT_FLAG_WRITE. wp_reuse may be what the"
+            " optimization avoids; other met no write-protected page: first touch, swap-in, …",
             PER_SECOND,
             over_time(_rate(_FAULTS, "outcome"), "{{outcome}}"),
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        lines(
+            "Reused and copied, by what had write-protected the page",
+            "mprotect, uffd_unprotect and numa_hint: with wp_reuse the avoidable faults. fork: the"
+            " page was another process's too. soft_dirty, uffd_wp: somebody waits for a write."
+            " never_writable: a file's page or the zero page. unknown: it was not seen.",
+            PER_SECOND,
+            over_time(_rate(_WP_FAULTS, "outcome, protected_by"), "{{outcome}}: {{protected_by}}"),
             stacked=True,
         )
     )
@@ -172,6 +196,29 @@ def _over_time(made: Dashboard) -> None:
             PER_SECOND,
             over_time(_rate(_MADE, "cause"), "{{cause}}"),
             over_time(_rate(f"pte_trace_ptes_inspected_total{{{_HERE}}}"), "inspected"),
+        )
+    )
+    made.with_panel(
+        lines(
+            "Huge pages made writable, and split",
+            "PMDs writable after a change although the new protection alone would have left them"
+            " read-only, by what changed it; and PMDs that were split into 512 PTEs, after which"
+            " each small page may take a fault.",
+            PER_SECOND,
+            over_time(_rate(_HUGE, "cause"), "{{cause}}"),
+            over_time(_rate(f"pte_trace_pmds_split_total{{{_HERE}}}"), "split"),
+        )
+    )
+    made.with_panel(
+        lines(
+            "Huge pages left read-only by reason",
+            "By changes that asked for writable ones. huge: this kernel never does it for huge"
+            " pages (before 6.2); hugetlb: no kernel does it for those.",
+            PER_SECOND,
+            over_time(
+                _rate(f"pte_trace_pmds_left_readonly_total{{{_HERE}}}", "reason"), "{{reason}}"
+            ),
+            stacked=True,
         )
     )
     made.with_panel(
@@ -228,7 +275,7 @@ def _over_time(made: Dashboard) -> None:
             "PTEs not looked at by reason",
             "PTEs changed by calls that asked for writable ones, of which it is not known what"
             " became of them: they are missing in the efficacy. limit: beyond what is looked at in"
-            " one call (--inspect); huge: mapped by a huge page, where there is no PTE. On the"
+            " one call (--inspect); huge: in pages larger than 2 MiB that are not hugetlb's. On the"
             " whole machine.",
             PER_SECOND,
             over_time(_rate(_OMITTED, "omission"), "{{omission}}"),
@@ -256,13 +303,13 @@ def _mappings(made: Dashboard) -> None:
     for title, said, series in (
         (
             "Most avoidable faults",
-            "The mappings with the most wp_reuse faults in this time.",
-            _AVOIDABLE,
+            "The mappings with the most avoidable faults in this time.",
+            _increase(_AVOIDABLE, "comm, kind, mapping"),
         ),
         (
-            "Most PTEs made writable",
+            "Most entries made writable",
             "The mappings for which the optimization did most in this time.",
-            _MADE,
+            _entries(_increase, "comm, kind, mapping"),
         ),
     ):
         made.with_panel(
@@ -270,7 +317,7 @@ def _mappings(made: Dashboard) -> None:
                 title,
                 said,
                 NUMBER,
-                now(f"topk(20, {_increase(series, 'comm, kind, mapping')} > 0)"),
+                now(f"topk(20, {series} > 0)"),
                 value=title,
             )
         )

@@ -15,11 +15,12 @@ import click
 from click.shell_completion import get_completion_class
 
 from pte_trace.cli import cli
+from pte_trace.views.legend import entries
 
 SHARE = Path(__file__).parent.parent / "share"
 _NAME = "pte-trace"
 _FIGURES = Path(__file__).with_name("overhead")
-_FAULT = "rewrite after a toggle"
+_FAULT = "write-protect fault"
 _COMPLETIONS = {
     "bash": "bash-completion/completions/pte-trace",
     "zsh": "zsh/site-functions/_pte-trace",
@@ -96,6 +97,8 @@ def _page() -> str:
         *_text(cli.help),
         ".SH COMMANDS",
         *_commands(cli, _NAME, click.Context(cli, info_name=_NAME)),
+        ".SH NUMBERS",
+        *_numbers(),
         ".SH OVERHEAD",
         *_overhead(),
     ]
@@ -117,9 +120,14 @@ def _commands(group: click.Group, name: str, context: click.Context) -> Iterator
             yield from _commands(command, f"{name} {each}", of)
 
 
+def _numbers() -> Iterator[str]:
+    for column, name, said in entries():
+        yield from (".TP", f".BR {_roff(column)} ,", _roff(f"{name}: {said}".replace("`", "")))
+
+
 def _overhead() -> Iterator[str]:
     """What `make bench` measured; docs/overhead.md has all of it."""
-    faults = json.loads((_FIGURES / "unpatched.json").read_text())
+    faults = json.loads((_FIGURES / "bookworm.json").read_text())
     start = json.loads((_FIGURES / "start.json").read_text())["tools"]["pte-trace"]
     ways = faults["ways"]
     untraced, bpftrace, everything, counts = (

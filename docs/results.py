@@ -1,6 +1,7 @@
 """Write docs/results.md: run the benchmarks in two kernels of the lab, and check them.
 
     python docs/results.py [UNPATCHED PATCHED]
+    python docs/results.py heap                   its last section anew, and no other
 
 Instructions are counted (QEMU's -icount), so the file comes out the same each time. Exit
 status 1, and no file, where the two kernels do not show what they must.
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from pte_trace.views.bench import count, duration, ratio, size, time
 _FILE = Path(__file__).with_suffix(".md")
 _TIMEOUT = 3600
 _MACRO = ("--size", "1G", "--loops", "40")
+_HEAP_ON = ("bookworm", "trixie")
+_HEAP = "## A heap of huge pages"
+# With huge pages wherever they fit, as Debian's kernels have them unless told otherwise.
+_TRACED_HEAP = """\
+echo always >/sys/kernel/mm/transparent_hugepage/enabled
+pte-trace run --format json -o /tmp/counted -- python tests/bench/heap.py >/tmp/told
+cat /tmp/told /tmp/counted
+"""
 
 # The averages in nanoseconds of the first posting, in the order of PHASES.
 _SEED = {
@@ -65,6 +74,10 @@ Document = dict[str, Any]
 
 
 def main() -> None:
+    if sys.argv[1:] == ["heap"]:
+        before = _FILE.read_text("utf-8").partition(_HEAP)[0]
+        _FILE.write_text(before + "\n".join(_heap()), "utf-8")
+        return
     kernels = sys.argv[1:] or ["unpatched", "patched"]
     micro = [_bench(kernel) for kernel in kernels]
     if problems := list(_problems(*micro)):
@@ -131,6 +144,60 @@ def _page(kernels: list[str], micro: list[Document], macro: list[Document]) -> I
         yield from ("", f"## Every write, `{kernel}`", "")
         yield from _writes(document)
     yield ""
+    yield from _heap()
+
+
+def _heap() -> Iterator[str]:
+    """What is counted of a program with a large heap, beside what the kernel counts of it."""
+    found = {kernel: _traced_heap(kernel) for kernel in _HEAP_ON}
+    phases = next(iter(found.values()))[0]["phases"]
+    yield _HEAP
+    yield ""
+    yield "A Python program, `tests/bench/heap.py`, has a heap of 384 MiB, 192 huge pages, with"
+    yield "`transparent_hugepage=always`. It writes to each small page of them, over and over."
+    yield "Beside a child that has them too it does so to 24 huge pages: each is split, and its"
+    yield "512 small pages are copied. What that was to the kernel: faults by getrusage(2), few of"
+    yield "them Python's own, and huge pages split by /proc/vmstat."
+    yield ""
+    columns = (f"`{kernel}`: {what}" for kernel in found for what in ("faults", "split"))
+    yield from _head("", *columns)
+    for phase in phases:
+        cells = (told["phases"][phase] for told, _ in found.values())
+        yield _row(
+            phase,
+            *(count(each[name]) for each in cells for name in ("faults", "thp_split_pmd")),
+        )
+    yield ""
+    yield "And what `pte-trace run` says of the mapping when it has ended:"
+    yield ""
+    yield from _head("", *(f"`{kernel}`" for kernel in found))
+    for name, of in _OF_THE_HEAP.items():
+        yield _row(name, *(of(row) for _, row in found.values()))
+    yield ""
+
+
+def _by_name(numbers: Document) -> str:
+    return ", ".join(f"{count(number)} {name}" for name, number in numbers.items() if number)
+
+
+_OF_THE_HEAP: dict[str, Callable[[Document], str]] = {
+    "write faults": lambda row: _faults(row),
+    "huge pages split": lambda row: count(row["pmds_split"]),
+    "PTEs made writable": lambda row: count(row["ptes_made_writable"]),
+    "PMDs made writable": lambda row: count(row["pmds_made_writable"]),
+    "PMDs left read-only": lambda row: _by_name(row["pmds_left_readonly"]) or "none",
+}
+
+
+def _traced_heap(kernel: str) -> tuple[Document, Document]:
+    """What the program told, and the row of the mapping that is its heap."""
+    print(f"In {kernel}: tests/bench/heap.py", file=sys.stderr, flush=True)
+    done = lab.run(kernel, ["sh", "-ec", _TRACED_HEAP], timeout=_TIMEOUT)
+    if done.returncode:
+        sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
+    told, counted = (json.loads(line) for line in done.stdout.splitlines())
+    (row,) = (row for row in counted["vmas"] if row["start"] == told["start"])
+    return told, row
 
 
 def _ratios(kernels: list[str], micro: list[Document], to: str) -> Iterator[str]:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pte_trace.filters import Filters
-    from pte_trace.frame import load
+    from pte_trace.recording.frame import load
     from pte_trace.session import Session
 
 __all__ = ["Filters", "Session", "load"]
 __version__ = "0.1.0"
 
-_HOMES = {"Filters": "filters", "Session": "session", "load": "frame"}
+_HOMES = {"Filters": "filters", "Session": "session", "load": "recording.frame"}
 
 
 def __getattr__(name: str) -> Any:

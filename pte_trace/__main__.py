@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import shlex
 import signal
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType
 
-import click
-
-from pte_trace.cli import cli
-from pte_trace.errors import PteTraceError
+from pte_trace.errors import HostError, PteTraceError
 from pte_trace.views.printable import printable
 
 _FAILED = 1
 _INTERRUPTED = 130
-# A disk that is full, or broken; a terminal that was closed.
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+# A disk that is full, or broken, or a limit; a terminal, or standard output, that was closed.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+# What may run out, by how it is told: an error number, or words of an error of another kind.
+_MEMORY = "Memory", "Free some, or raise the limit: ulimit -v"
+_EXHAUSTED = {
+    errno.ENOMEM: _MEMORY,
+    errno.EMFILE: ("Room for open files", "Raise the limit: ulimit -n"),
+    errno.ENFILE: ("Room for open files", "Raise the limit: sysctl fs.file-max"),
+    errno.EAGAIN: ("Room for processes", "Raise the limit: ulimit -u"),
+}
+_EXHAUSTED_IN_WORDS = {
+    "Cannot allocate memory": _MEMORY,
+    "cannot allocate memory": _MEMORY,
+    "failed to map segment": _MEMORY,
+    "can't start new thread": _EXHAUSTED[errno.EAGAIN],
+    # CPython's SystemError where a MemoryError was lost on its way up, as in an import.
+    "without setting an exception": _MEMORY,
+    "without exception set": _MEMORY,
+}
+# Of the extra `recordings`: three times as large as all the rest. By what imports call them.
+_RECORDINGS = {"pandas": "pandas", "plotly": "plotly", "pyarrow": "pyarrow", "google": "protobuf"}
 
 
 def main() -> None:
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed by who started us
-            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
+    _prepare_streams()
     for number in _ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
@@ -39,6 +54,23 @@ def main() -> None:
         # One that is inside the compiler cannot be waited for, nor can the compiler be unloaded.
         os._exit(status)
     sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    """What is closed has its place taken, or another file would get its number.
+
+    What is written to a closed standard output fails, as it should.
+    """
+    for name, flags, mode in (
+        ("stdin", os.O_RDONLY, "r"),
+        ("stdout", os.O_RDONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of whatever encoding the caller has
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -76,29 +108,78 @@ def _say(*said: str) -> None:
 
 def _run() -> int:
     try:
-        status = cli.main(prog_name="pte-trace", standalone_mode=False)
+        status = _command_line()
+        sys.stdout.flush()
     except PteTraceError as error:
-        _say(f"pte-trace: {error.what}", error.mend)
-        return error.exit_status
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+        return _failed(error)
+    except KeyboardInterrupt:
         return _INTERRUPTED
     except SystemExit as ended:
         return _status(ended)
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
+    except BrokenPipeError:
+        return _FAILED
+    except (OSError, ImportError, RuntimeError, MemoryError, SystemError) as error:
+        if named := _exhausted(error) or _lacking(error):
+            return _failed(named)
+        if not isinstance(error, OSError) or error.errno not in _UNWRITABLE:
             raise
         hung_up = _under_way(error) if error.errno == errno.EIO else None
         if hung_up:
             return _status(hung_up)
-        _say(
-            f"pte-trace: {error.filename or 'The output'} cannot be written: {error.strerror}.",
-            "Free some space, or send the output elsewhere.",
+        return _failed(
+            PteTraceError(
+                f"{error.filename or 'The output'} cannot be written: {error.strerror}.",
+                "Free some space, or send the output elsewhere.",
+            )
         )
-        return _FAILED
+    return status
+
+
+def _command_line() -> int:
+    """Imported only here, where it may fail for want of memory."""
+    import click
+
+    from pte_trace.cli import cli
+
+    try:
+        status = cli.main(prog_name="pte-trace", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return _INTERRUPTED
     return status if isinstance(status, int) else 0
+
+
+def _failed(error: PteTraceError) -> int:
+    _say(f"pte-trace: {error.what}", error.mend)
+    return error.exit_status
+
+
+def _exhausted(error: BaseException) -> HostError | None:
+    """That there is no more of something, if that is what *error* or its cause tells."""
+    found = _MEMORY if isinstance(error, MemoryError) else None
+    if isinstance(error, OSError):
+        found = _EXHAUSTED.get(error.errno or 0)
+    for words, what in _EXHAUSTED_IN_WORDS.items():
+        found = found or (what if words in str(error) else None)
+    if found:
+        return HostError(f"{found[0]} ran out.", found[1])
+    return _exhausted(error.__cause__) if error.__cause__ else None
+
+
+def _lacking(error: BaseException) -> PteTraceError | None:
+    """That a part of the full installation is not there, if that is what *error* tells."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    package = _RECORDINGS.get((error.name or "").partition(".")[0])
+    if package is None:
+        return None
+    sudo = "" if os.stat(sys.prefix).st_uid else "sudo "
+    return PteTraceError(
+        f"Recordings, their pages and profiles need {package}, which is not installed here.",
+        f"{sudo}{shlex.quote(sys.executable)} -m pip install {' '.join(_RECORDINGS.values())}",
+    )
 
 
 if __name__ == "__main__":

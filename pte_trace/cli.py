@@ -17,6 +17,7 @@ _COMMANDS = (
     "compare",
     "serve",
     "doctor",
+    "schema",
     "bench",
     "lab",
 )

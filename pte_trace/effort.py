@@ -10,13 +10,14 @@ class Effort:
     """How far to look.
 
     ``inspect``: page tables looked at after each protection change, at most; None for all, 0 for
-    none. ``costs``: one of so many write faults is timed; 1 for all, 0 for none. ``stacks``:
-    whether the calls behind protection changes are noted.
+    none. ``costs``: one of so many write faults is timed; 1 for all, 0 for none. ``stacks``: of
+    one of so many write faults and protection changes it is noted where in the program they come
+    from; 1 for all, 0 for none.
     """
 
     inspect: int | None = None
     costs: int = 1
-    stacks: bool = False
+    stacks: int = 0
 
     @property
     def inspects(self) -> bool:

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from os import getpid
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
-from pte_trace import facts, plan, stacks
-from pte_trace.driver import Driver, bcc_version
+from pte_trace.counted import stacks
+from pte_trace.counted.mapping import Stack
+from pte_trace.counted.packed import LAYOUT, TRACING, VmaKey
+from pte_trace.counted.snapshot import Health, Kernel, ReuseCost, Snapshot
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.errors import HostError, PteTraceError
-from pte_trace.facts import HostFacts
 from pte_trace.filters import Filters
-from pte_trace.plan import How, Plan
-from pte_trace.program import Capacity
-from pte_trace.records import LAYOUT, TRACING, VmaRecord, decode
-from pte_trace.remembered import RememberedBTF
-from pte_trace.snapshot import (
-    Health,
-    Kernel,
-    Ledger,
-    ReuseCost,
-    Snapshot,
-    build,
-)
+from pte_trace.host import facts, plan
+from pte_trace.host.facts import HostFacts
+from pte_trace.host.plan import How, Plan
+from pte_trace.kernel.remembered import RememberedBTF
+from pte_trace.programs.driver import Driver, bcc_version
+from pte_trace.programs.program import Capacity
+from pte_trace.symbols import mapped
 
-BOTH_WAYS = (How.FENTRY, How.KPROBE)
+# Before the rarer ones are cut; and processes that are looked at in one reading.
+_MOST_STACKS = 1 << 15
+_MOST_LOOKED_AT = 64
+
+# What is of columns is imported at the first reading: nothing waits for numpy before it counts.
+if TYPE_CHECKING:
+    from pte_trace.counted.columns import Columns
+    from pte_trace.counted.ledger import Ledger
+    from pte_trace.symbols.names import Remembered
+
+EVERY_WAY = tuple(How)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Session:
         *,
         effort: Effort = EVERYTHING,
         capacity: Capacity | None = None,
-        ways: tuple[How, ...] = BOTH_WAYS,
+        ways: tuple[How, ...] = EVERY_WAY,
         split: bool = False,
         keep: bool = True,
         working: Callable[[str], AbstractContextManager[object]] = nullcontext,
@@ -67,13 +75,21 @@ class Session:
         self._split = split
         self._working = working
         self._keep = keep
-        self._ledger = Ledger()
         self._map_full = 0
         self._entries = 0
-        self._code: list[stacks.CodeMapping] = []
+        self._code = stacks.Code()
+        self._looked_at: set[tuple[int, int]] = set()
+        self._stacks: Counter[stacks.RawStack] = Counter()
+        self._latest_stacks: Counter[stacks.RawStack] = Counter()
         self._host: _Host | None = None
         self._driver: Driver | None = None
         self._started = self._interval_started = time.monotonic()
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        from pte_trace.counted.ledger import Ledger
+
+        return Ledger()
 
     @property
     def facts(self) -> HostFacts:
@@ -150,28 +166,41 @@ class Session:
 
     def start(self) -> None:
         """Begin to count."""
-        self.driver.read()
+        with self.driver.reading():
+            pass  # what was counted while all was attached
         self._note_mapped_now()
         self._started = self._interval_started = time.monotonic()
 
     def read(self) -> Snapshot:
         """Take what was counted since the last reading; the snapshot of that interval."""
         began = self._interval_started
-        interval = Ledger()
-        interval.add(self.gather())
-        return self._snapshot(interval.records(), self._interval_started - began)
+        with self._reading() as columns:
+            if self._keep:
+                self._ledger.add(columns)
+            named = self._named(self._latest_stacks)
+            return self._snapshot(columns, self._interval_started - began, named)
 
-    def gather(self) -> list[VmaRecord]:
+    def gather(self) -> None:
         """Take what was counted since the last reading, for `total`."""
-        reading = self.driver.read()
-        self._interval_started = time.monotonic()
-        records = [record for packed in reading for record in decode(packed, self.driver.file)]
-        self._entries = len(reading.vmas) // LAYOUT.record_size
-        self._map_full += sum(each.counts.events for each in records if not each.attributed)
-        if self._keep:
-            self._ledger.add(records)
-            self._note_code()
-        return records
+        with self._reading() as columns:
+            self._ledger.add(columns)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Columns]:
+        """The columns are lent, and whatever is kept of them is a copy."""
+        from pte_trace.counted import reading
+        from pte_trace.counted.ledger import by_vma
+
+        with self.driver.reading() as packed:
+            self._interval_started = time.monotonic()
+            # Where those of version 2 are not in use all processes are in their root.
+            in_use = self.facts.cgroups != "1"
+            columns = by_vma(reading.unpacked(packed, self.driver.file, cgroups=in_use))
+            self._entries = len(packed.vmas) // LAYOUT.record_size
+            self._map_full += columns.not_attributed
+            self._note_stacks(columns)
+            yield columns
+            del columns
 
     def processes_ended(self) -> bool:
         """Whether all processes asked for by PID are gone; False where none was."""
@@ -179,35 +208,63 @@ class Session:
         return bool(pids) and not any(self.driver.is_followed(pid) for pid in pids)
 
     def total(self) -> Snapshot:
-        """The snapshot of all readings so far; with the calls behind changes if asked for."""
-        records = self._ledger.records()
-        if self.effort.stacks:
-            records = self._with_call_sites(records)
-        return self._snapshot(records, self._interval_started - self._started)
+        """The snapshot of all readings so far."""
+        columns = self._ledger.columns()
+        with self._working("Reading symbols") if self.effort.stacks else nullcontext():
+            named = self._named(self._stacks)
+        return self._snapshot(columns, self._interval_started - self._started, named)
 
     def _note_mapped_now(self) -> None:
         if self.effort.stacks:
             for pid in self.filters.pids:
-                self._code += stacks.mapped_now(pid)
+                self._code.note(mapped.code(pid))
 
-    def _note_code(self) -> None:
-        if self.effort.stacks:
-            raw = self.driver.code()
-            self._code += stacks.decode_code(raw.keys, raw.values, raw.number, self.driver.file)
+    def _note_stacks(self, columns: Columns) -> None:
+        """What was noted since the last reading, whose table is lent."""
+        if not self.effort.stacks:
+            return
+        raw = self.driver.code()
+        self._code.note(stacks.decode_code(raw.keys, raw.values, raw.number, self.driver.file))
+        parents = zip(*(columns.rows[name].tolist() for name in ("pid", "ppid")), strict=True)
+        self._code.note_parents(dict(parents))
+        raw = self.driver.stacks()
+        self._latest_stacks = stacks.decode_stacks(raw.keys, raw.values, raw.number)
+        self._note_code_of_others()
+        if self._keep:
+            self._stacks.update(self._latest_stacks)
+            if len(self._stacks) > _MOST_STACKS:
+                self._stacks = stacks.shortened(self._stacks)
 
-    def _with_call_sites(self, records: tuple[VmaRecord, ...]) -> tuple[VmaRecord, ...]:
-        from pte_trace import symbols  # it takes time: only where there are any to be read
+    def _note_code_of_others(self) -> None:
+        """Of processes that were there before: from what they have mapped now."""
+        unknown = stacks.of_unknown_code(self._latest_stacks, self._code) - self._looked_at
+        for program in sorted(unknown)[:_MOST_LOOKED_AT]:
+            self._looked_at.add(program)
+            self._code.note(mapped.code(program[0]))
 
-        self._note_mapped_now()
-        code = stacks.Code(self._code, {record.pid: record.ppid for record in records})
-        raw = self.driver.call_sites()
-        calls = stacks.decode_calls(raw.keys, raw.values, raw.number)
-        with self._working("Reading symbols"):
-            return stacks.attach(records, calls, code, symbols.function_at)
+    def _named(self, found: stacks.RawStacks) -> Mapping[VmaKey, Sequence[Stack]]:
+        if not self.effort.stacks:
+            return {}
+        raw = stacks.shortened(found)
+        named = self._names.names(stacks.places(raw, self._code))
+        return stacks.by_vma(raw, self._code, named.__getitem__)
 
-    def _snapshot(self, records: tuple[VmaRecord, ...], duration_s: float) -> Snapshot:
+    @cached_property
+    def _names(self) -> Remembered:
+        from pte_trace.symbols.names import Remembered  # it takes time: only where they are read
+
+        return Remembered()
+
+    def _snapshot(
+        self,
+        columns: Columns,
+        duration_s: float,
+        named: Mapping[VmaKey, Sequence[Stack]] = MappingProxyType({}),
+    ) -> Snapshot:
+        from pte_trace.counted.building import build
+
         snapshot = build(
-            records,
+            columns,
             kernel=self.kernel,
             hooks=self.plan.attachments,
             duration_s=duration_s,
@@ -215,6 +272,8 @@ class Session:
             effort=self.effort,
             calibration=self._calibration(),
             split=self._split,
+            stacks=named,
+            needless=self.plan.needless,
         )
         return replace(snapshot, foreign_pids=self.facts.initial_pid_namespace is False)
 
@@ -230,6 +289,8 @@ class Session:
         return Health(
             map_full=self._map_full,
             stacks_full=health.stacks_full,
+            paths_full=health.paths_full,
+            timings_full=health.timings_full,
             missed_runs=health.returns_missed + sum(program.missed_runs for program in programs),
             probe_seconds=run_time_ns / 1e9 if run_time_ns else None,
             entries=self._entries,

@@ -31,7 +31,7 @@ def directory(environ: Mapping[str, str] = os.environ) -> Path:
     if os.geteuid() != _ROOT:
         return _named(environ) or _home() / ".cache" / "pte-trace"
     named = _named(environ)
-    if named is not None and _is_roots_alone(resolved := Path(os.path.realpath(named))):
+    if named is not None and is_roots_alone(resolved := Path(os.path.realpath(named))):
         return resolved
     return _home() / ".cache" / "pte-trace"
 
@@ -56,16 +56,23 @@ def _home() -> Path:
         ) from error
 
 
-def _is_roots_alone(path: Path) -> bool:
-    """Whether nobody but root can change it, or what is above it, as far as they exist."""
+def is_roots_alone(path: Path, *, sticky: bool = False) -> bool:
+    """Whether nobody but root can change it, or what is above it, as far as they exist.
+
+    With *sticky* it may be in one such as /tmp, if it is there: nobody else can take its place.
+    """
+    below = False
     for each in (path, *path.parents):
         try:
-            if not _is_of(each.lstat(), {_ROOT}):
-                return False
+            found = each.lstat()
         except FileNotFoundError:
             continue
         except OSError:  # a file system of another user's, which root may not look into
             return False
+        kept = sticky and below and found.st_uid == _ROOT and found.st_mode & stat.S_ISVTX
+        if not kept and not _is_of(found, {_ROOT}):
+            return False
+        below = True
     return True
 
 

@@ -1,4 +1,4 @@
-"""Write BTF: the reverse of pte_trace/btf.py, for the kinds of types it reads."""
+"""Write BTF: the reverse of pte_trace/kernel/btf.py, for the kinds of types it reads."""
 
 from __future__ import annotations
 
@@ -213,11 +213,17 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
                 write.struct("pgprot", *of("vm_area_struct.vm_page_prot", Field("pgprot", u64))),
             ),
             Field("", flags),
+            Field("vm_pgoff", u64),
             Field("vm_ops", write.pointer(write.const(operations))),
             Field("vm_file", to("file")),
+            Field("anon_vma", address),
             Field("anon_name", to("anon_vma_name")),
         ),
     )
+    write.function("bpf_rdonly_cast", Field("address", address), Field("type", u32))
+    write.function("bpf_session_is_return", Field("ctx", address))
+    write.function("bpf_session_cookie", Field("ctx", address))
+    write.struct("fprobe", Field("hlist_array", address))
     write.struct(
         "anon_vma_name",
         Field("kref", u32),
@@ -230,10 +236,22 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             Field("vma", to("vm_area_struct")),
             Field("gfp_mask", u32),
             Field("address", u64),
+            Field("real_address", u64),
             Field("flags", u32),
             Field("pmd", write.pointer(pte_t)),
             Field("orig_pte", pte_t),
             Field("pte", write.pointer(pte_t)),
+            Field("ptl", address),
+        ),
+    )
+    write.struct(
+        "page",
+        *of(
+            "page",
+            Field("flags", u64),
+            Field("compound_head", u64),
+            Field("compound_info", u64),
+            Field("mapping", address),
         ),
     )
     write.struct(
@@ -260,12 +278,31 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             Field("group_leader", to("task_struct")),
             Field("start_boottime", u64),
             Field("comm", write.array(char, 16)),
+            Field("cred", to("cred")),
             Field("signal", to("signal_struct")),
             Field("self_exec_id", u64),
+            Field("cgroups", to("css_set")),
             Field("stack", address),
             Field("exit_code", u32),
         ),
     )
+    write.struct(
+        "css_set", Field("subsys", address), *of("css_set", Field("dfl_cgrp", to("cgroup")))
+    )
+    write.struct("cgroup", Field("level", u32), *of("cgroup", Field("kn", to("kernfs_node"))))
+    write.struct(
+        "kernfs_node",
+        *of(
+            "kernfs_node",
+            Field("count", u32),
+            Field("parent", to("kernfs_node")),
+            Field("__parent", to("kernfs_node")),
+            Field("name", name),
+            Field("id", u64),
+        ),
+    )
+    uid = write.struct("", *of("cred.uid", Field("val", u32)))
+    write.struct("cred", *of("cred", Field("usage", u32), Field("uid", uid)))
     write.struct(
         "signal_struct", *of("signal_struct", Field("sigcnt", u32), Field("live", atomic_t))
     )
@@ -286,7 +323,7 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
     node = write.struct(
         "hlist_bl_node", Field("next", address), *of("dentry.d_hash", Field("pprev", address))
     )
-    qstr = write.struct("qstr", Field("hash_len", u64), *of("dentry.d_name", Field("name", name)))
+    qstr = write.struct("qstr", *of("dentry.d_name", Field("hash_len", u64), Field("name", name)))
     write.struct(
         "dentry",
         *of(
@@ -312,6 +349,6 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             Field("mnt", vfsmount),
         ),
     )
-    registers = ("r9", "r8", "ax", "cx", "dx", "si", "di", "ip", "sp")
+    registers = ("r9", "r8", "ax", "cx", "dx", "si", "di", "ip", "cs", "sp")
     write.struct("pt_regs", *of("pt_regs", *(Field(each, u64) for each in registers)))
     return write.blob()

@@ -5,25 +5,46 @@ Each builder gives a plain, complete value; a test says only in what its own dif
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-from pte_trace import plan
-from pte_trace.behavior import Behavior
-from pte_trace.facts import CAPABILITIES, FunctionFacts, HostFacts
-from pte_trace.records import (
-    BUCKETS,
+from pte_trace.counted.building import build
+from pte_trace.counted.columns import Columns
+from pte_trace.counted.counters import (
     CAUSES,
+    FAMILIES,
     OMISSIONS,
+    ORIGIN,
     OUTCOMES,
+    PMD_REASONS,
+    PMDS_LEFT_READONLY,
+    PMDS_MADE_WRITABLE,
+    PMDS_PROTECTED_BY_FORK,
+    PMDS_SPLIT,
+    PROTECTED_BY,
+    PROTECTION_CHANGES,
+    PTES_CHANGED,
+    PTES_INSPECTED,
+    PTES_LEFT_READONLY,
+    PTES_MADE_WRITABLE,
+    PTES_NOT_INSPECTED,
+    PTES_PROTECTED_BY_FORK,
     REASONS,
-    UNMEASURED,
-    Counts,
-    Histogram,
-    VmaRecord,
+    WP_OUTCOME,
+    WP_PROTECTED_BY,
+    WRITE_FAULTS,
+    WRITE_FAULTS_ORIGIN,
+    Family,
 )
-from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot, build
+from pte_trace.counted.counts import NOTHING, UNMEASURED, Counts, Histogram
+from pte_trace.counted.mapping import Stack, VmaRow
+from pte_trace.counted.packed import BUCKETS, VmaKey
+from pte_trace.counted.snapshot import Health, Kernel, ReuseCost, Snapshot
+from pte_trace.host import plan
+from pte_trace.host.behavior import Behavior
+from pte_trace.host.facts import CAPABILITIES, FunctionFacts, HostFacts
 
 # The functions as Linux 6.18 has them.
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
@@ -31,6 +52,14 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "change_protection": ("tlb", "vma", "start", "end", "cp_flags"),
     "do_wp_page": ("vmf",),
     "handle_mm_fault": ("vma", "address", "flags", "regs"),
+    "do_huge_pmd_wp_page": ("vmf",),
+    "pmdp_set_access_flags": ("vma", "address", "pmdp", "entry", "dirty"),
+    "__split_huge_pmd": ("vma", "pmd", "address", "freeze"),
+    "hugetlb_fault": ("mm", "vma", "address", "flags"),
+    "handle_userfault": ("vmf", "reason"),
+    "numa_migrate_check": ("folio", "vmf", "addr", "flags", "writable", "last_cpupid"),
+    "migrate_misplaced_folio_prepare": ("folio", "vma", "node"),
+    "copy_page_range": ("dst_vma", "src_vma"),
     "mmap_region": ("file", "addr", "len", "vm_flags", "pgoff", "uf"),
 }
 
@@ -42,11 +71,15 @@ def host(**changes: Any) -> HostFacts:
         machine="x86_64",
         root=True,
         initial_pid_namespace=True,
+        cgroups="2",
         capabilities=frozenset(CAPABILITIES),
         lockdown="none",
         btf=True,
         current_task_btf=True,
         preemptible=False,
+        realtime=False,
+        sessions_unbounded=True,
+        casts=True,
         kernel_memory_readable=True,
         kprobes=True,
         kprobes_armed=True,
@@ -56,10 +89,10 @@ def host(**changes: Any) -> HostFacts:
         perf_event_paranoid=2,
         tables_are_locked_memory=False,
         five_level_page_tables=False,
-        behavior=Behavior(optimization=True, clean_pages=True, soft_dirty=True),
+        behavior=Behavior(optimization=True, clean_pages=True, huge_pages=True, soft_dirty=True),
         bcc_version="0.26.0",
         functions={
-            name: FunctionFacts(parameters, fentry=True, kprobe=True)
+            name: FunctionFacts(parameters, fentry=True, kprobe=True, session=True)
             for name, parameters in PARAMETERS.items()
         },
     )
@@ -75,7 +108,7 @@ def host_whose(function: str, **changes: Any) -> HostFacts:
 
 def host_without(function: str) -> HostFacts:
     """The capable host, its compiler having inlined *function* away."""
-    return host_whose(function, parameters=None, fentry=False, kprobe=False)
+    return host_whose(function, parameters=None, fentry=False, kprobe=False, session=False)
 
 
 def counts(
@@ -86,24 +119,76 @@ def counts(
     writable: Mapping[str, int] | None = None,
     readonly: Mapping[str, int] | None = None,
     omitted: Mapping[str, int] | None = None,
+    huge_writable: Mapping[str, int] | None = None,
+    huge_readonly: Mapping[str, int] | None = None,
+    protected: Mapping[str, Mapping[str, int]] | None = None,
+    origin: Mapping[str, int] | None = None,
+    forked: int = 0,
+    huge_forked: int = 0,
+    split: int = 0,
     costs: Mapping[str, Histogram] | None = None,
+    inspected: int | None = None,
 ) -> Counts:
     """Counts by name; the rest is 0.
 
-    *changes*, *ptes* and *writable* by cause, *faults* and *costs* by outcome, *readonly* by
-    reason, *omitted* by omission.
+    Where it is not said what *protected* pages, mprotect() did those that were reused and a fork
+    those that were copied; and the program itself wrote. *changes*, *ptes* and *writable* by cause,
+    *faults* and *costs* by outcome, *readonly* by reason, *omitted* by omission; those of huge
+    pages alike. What became of PTEs adds up to those *inspected*, if that is not given.
     """
-    measured = costs or {}
+    measured, given = costs or {}, faults or {}
     assert set(measured) <= set(OUTCOMES)
-    return Counts(
-        changes=_in_order(CAUSES, changes or {}),
-        ptes_changed=_in_order(CAUSES, ptes or {}),
-        made_writable=_in_order(CAUSES, writable or {}),
-        left_readonly=_in_order(REASONS, readonly or {}),
-        not_inspected=_in_order(OMISSIONS, omitted or {}),
-        write_faults=_in_order(OUTCOMES, faults or {}),
-        costs=tuple(measured.get(name, UNMEASURED) for name in OUTCOMES),
+    if protected is None:
+        protected = {
+            "wp_reuse": {"mprotect": given.get("wp_reuse", 0)},
+            "wp_copy": {"fork": given.get("wp_copy", 0)},
+        }
+    told_apart = {
+        f"{outcome}_{cause}": number
+        for outcome, causes in protected.items()
+        for cause, number in causes.items()
+    }
+    became = sum((writable or {}).values()) + sum((readonly or {}).values())
+    return counts_of(
+        {
+            PTES_INSPECTED: (became if inspected is None else inspected,),
+            PROTECTION_CHANGES: _in_order(CAUSES, changes or {}),
+            PTES_CHANGED: _in_order(CAUSES, ptes or {}),
+            PTES_MADE_WRITABLE: _in_order(CAUSES, writable or {}),
+            PTES_LEFT_READONLY: _in_order(REASONS, readonly or {}),
+            PTES_NOT_INSPECTED: _in_order(OMISSIONS, omitted or {}),
+            PMDS_MADE_WRITABLE: _in_order(CAUSES, huge_writable or {}),
+            PMDS_LEFT_READONLY: _in_order(PMD_REASONS, huge_readonly or {}),
+            PMDS_SPLIT: (split,),
+            WRITE_FAULTS: _in_order(OUTCOMES, given),
+            WP_PROTECTED_BY: _in_order(WP_PROTECTED_BY.parts, told_apart),
+            WRITE_FAULTS_ORIGIN: _in_order(ORIGIN.names, origin or {"user": sum(given.values())}),
+            PTES_PROTECTED_BY_FORK: (forked,),
+            PMDS_PROTECTED_BY_FORK: (huge_forked,),
+        },
+        tuple(measured.get(name, UNMEASURED) for name in OUTCOMES),
     )
+
+
+def counts_of(
+    found: Mapping[Family, tuple[int, ...]], costs: tuple[Histogram, ...] = NOTHING.costs
+) -> Counts:
+    """The counts of some families; of others they are 0, and what follows from these follows."""
+    whole = {family: (0,) * family.width for family in FAMILIES} | dict(found)
+    if PTES_INSPECTED not in found:
+        became = (PTES_MADE_WRITABLE, PTES_LEFT_READONLY)
+        whole[PTES_INSPECTED] = (sum(sum(whole[family]) for family in became),)
+    whole[WP_PROTECTED_BY] = tuple(_with_untold(whole))
+    return Counts(tuple(chain.from_iterable(whole[family] for family in FAMILIES)), costs)
+
+
+def _with_untold(whole: Mapping[Family, tuple[int, ...]]) -> Iterator[int]:
+    """Of the faults whose cause was not told it is not known."""
+    causes, width = whole[WP_PROTECTED_BY], len(PROTECTED_BY.names)
+    for place, faults in enumerate(whole[WRITE_FAULTS][: len(WP_OUTCOME.names)]):
+        told = [*causes[place * width : (place + 1) * width]]
+        told[PROTECTED_BY.names.index("unknown")] += max(0, faults - sum(told))
+        yield from told
 
 
 def histogram(*durations_ns: int) -> Histogram:
@@ -120,9 +205,9 @@ def _in_order(names: Iterable[str], given: Mapping[str, int]) -> tuple[int, ...]
     return tuple(given.get(name, 0) for name in order)
 
 
-def record(**changes: Any) -> VmaRecord:
+def record(**changes: Any) -> VmaRow:
     """An anonymous mapping of 16 pages in which one fault happened, but for *changes*."""
-    plain = VmaRecord(
+    plain = VmaRow(
         pid=100,
         ppid=1,
         comm="worker",
@@ -146,19 +231,21 @@ def record(**changes: Any) -> VmaRecord:
 
 
 def snapshot(
-    *records: VmaRecord,
+    *records: VmaRow,
     split: bool = False,
     calibration: ReuseCost | None = None,
+    stacks: Mapping[VmaKey, Sequence[Stack]] | None = None,
     **changes: Any,
 ) -> Snapshot:
     """The snapshot of *records* on the capable host, but for *changes*."""
     plain = build(
-        records,
+        Columns.of(records),
         kernel=Kernel("6.18.0-test", True),
         hooks=plan.make(host()).attachments,
         duration_s=1.5,
         health=Health(),
         calibration=calibration,
         split=split,
+        stacks=stacks or {each.key: each.stacks for each in records},
     )
     return replace(plain, **changes)

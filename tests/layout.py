@@ -1,4 +1,5 @@
-"""Write pte_trace/layout.py: bpf/records.h, parsed, so that no start has to parse it.
+"""Write what follows from the declaration of the counters: bpf/counters.h, and
+pte_trace/counted/layout.py, which is that and bpf/records.h parsed, so that no start has to.
 
 python -m tests.layout [--check]
 """
@@ -12,20 +13,23 @@ from pathlib import Path
 
 import cffi
 
-from pte_trace import program
+from pte_trace import counted
+from pte_trace.counted import counters
+from pte_trace.programs import program
 
-FILE = Path(program.__file__).with_name("layout.py")
-_MODULE = "pte_trace.layout"
-_TYPEDEFS = "typedef uint64_t __u64; typedef uint32_t __u32;"
+LAYOUT = Path(counted.__file__).with_name("layout.py")
+HEADER = Path(str(program.source_directory())) / "counters.h"
+_MODULE = "pte_trace.counted.layout"
+_TYPEDEFS = "typedef uint64_t __u64; typedef uint8_t __u8; typedef uint32_t __u32;"
 
 
-def generated() -> str:
-    """What belongs into FILE: cffi's own format, for its out-of-line ABI mode."""
+def layout() -> str:
+    """What belongs into LAYOUT: cffi's own format, for its out-of-line ABI mode."""
     ffi = cffi.FFI()
-    ffi.cdef(_TYPEDEFS + program.source("records.h"))
+    ffi.cdef(_TYPEDEFS + counters.header() + program.source("records.h"))
     ffi.set_source(_MODULE, None)
     with tempfile.TemporaryDirectory() as directory:
-        made = Path(directory) / FILE.name
+        made = Path(directory) / LAYOUT.name
         with redirect_stdout(None):
             ffi.emit_python_code(str(made))
         text = made.read_text()
@@ -35,12 +39,15 @@ def generated() -> str:
 
 
 def main() -> int:
+    written = {HEADER: counters.header(), LAYOUT: layout()}
     if "--check" not in sys.argv:
-        FILE.write_text(generated())
-    elif FILE.read_text() != generated():
-        print(f"{FILE.name} is not what bpf/records.h makes it: make layout", file=sys.stderr)
-        return 1
-    return 0
+        for file, text in written.items():
+            file.write_text(text)
+        return 0
+    stale = [file.name for file, text in written.items() if file.read_text() != text]
+    if stale:
+        print(f"Not what the counters' declaration makes it: {stale}: make layout", file=sys.stderr)
+    return bool(stale)
 
 
 if __name__ == "__main__":

@@ -10,25 +10,20 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from pte_trace import plan
+from pte_trace.counted.building import build
+from pte_trace.counted.columns import Columns
+from pte_trace.counted.counters import CAUSES, ORIGINS, OUTCOMES
+from pte_trace.counted.counts import NOTHING, UNMEASURED, Counts, Histogram
+from pte_trace.counted.mapping import Event, Frame, Stack, VmaRow
+from pte_trace.counted.packed import BUCKETS, KINDS
+from pte_trace.counted.snapshot import Health, Kernel, Snapshot
 from pte_trace.effort import EVERYTHING, Effort
+from pte_trace.host import plan
 from pte_trace.recording.interval import Interval
+from pte_trace.recording.layout import INSPECTED, RECORDED
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.writing import Recorder
-from pte_trace.records import (
-    BUCKETS,
-    CAUSES,
-    KINDS,
-    OMISSIONS,
-    OUTCOMES,
-    REASONS,
-    UNMEASURED,
-    Counts,
-    Histogram,
-    VmaRecord,
-)
-from pte_trace.snapshot import Health, Kernel, Snapshot, build
-from tests.builders import host
+from tests.builders import counts_of, host
 
 STARTED = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 _KERNEL = Kernel("6.18.0-test", True)
@@ -90,30 +85,40 @@ def _histograms(draw: st.DrawFn) -> Histogram:
 _FILLED = st.dictionaries(
     st.integers(0, BUCKETS - 1), st.integers(1, 2**32), min_size=1, max_size=4
 )
-_BY_CAUSE = _some_of(CAUSES, _numbers, 0)
-_BY_REASON = _some_of(REASONS, _numbers, 0)
 _COSTS = _some_of(OUTCOMES, _histograms(), UNMEASURED)
 
 
 @cache
 def _counts(effort: Effort) -> st.SearchStrategy[Counts]:
     """What may be counted with *effort*."""
+    families = {
+        family: _some_of(family.parts, _numbers, 0)
+        for family in RECORDED
+        if effort.inspects or family.name not in INSPECTED
+    }
     return st.builds(
-        Counts,
-        changes=_BY_CAUSE,
-        ptes_changed=_BY_CAUSE,
-        made_writable=_BY_CAUSE if effort.inspects else st.just((0,) * len(CAUSES)),
-        left_readonly=_BY_REASON if effort.inspects else st.just((0,) * len(REASONS)),
-        not_inspected=_some_of(OMISSIONS, _numbers, 0),
-        write_faults=_some_of(OUTCOMES, _numbers, 0),
-        costs=_COSTS if effort.times else st.just((UNMEASURED,) * len(OUTCOMES)),
+        counts_of,
+        st.fixed_dictionaries(families),
+        _COSTS if effort.times else st.just(NOTHING.costs),
     )
 
 
+_TEXT = st.none() | st.text(min_size=1, max_size=20)
+_ADDRESSES = st.integers(0, 2**64 - 1)
+_EVENTS = st.builds(
+    Event, st.just("protection_changes"), st.sampled_from(CAUSES), st.none()
+) | st.builds(Event, st.just("write_faults"), st.sampled_from(OUTCOMES), st.sampled_from(ORIGINS))
+_FRAMES = st.builds(Frame, _ADDRESSES, _TEXT, st.none() | _ADDRESSES, _TEXT, _TEXT)
+_STACKS = st.lists(
+    st.builds(Stack, _EVENTS, st.lists(_FRAMES, max_size=3).map(tuple), st.integers(1, 2**40)),
+    max_size=3,
+)
+
+
 @st.composite
-def _records(draw: st.DrawFn, effort: Effort) -> VmaRecord:
+def _records(draw: st.DrawFn, effort: Effort) -> VmaRow:
     start = draw(st.integers(0, 2**47 - 2))
-    return VmaRecord(
+    return VmaRow(
         pid=draw(st.integers(0, 2**22)),
         ppid=1,
         comm=draw(st.text(max_size=15)),
@@ -130,17 +135,19 @@ def _records(draw: st.DrawFn, effort: Effort) -> VmaRecord:
         changed_ns=draw(_numbers),
         named_ns=draw(_numbers),
         counts=draw(_counts(effort)),
+        cgroup=draw(st.text(max_size=40)),
     )
 
 
 @st.composite
 def recordings(draw: st.DrawFn) -> tuple[Metadata, list[Interval]]:
     """What a recorder may be given."""
-    effort = draw(st.builds(Effort, st.sampled_from([None, 0, 8]), st.sampled_from([0, 1, 16])))
+    some = st.sampled_from([0, 1, 16])
+    effort = draw(st.builds(Effort, st.sampled_from([None, 0, 8]), some, some))
     intervals = [
         interval(
             build(
-                draw(st.lists(_records(effort), max_size=4)),
+                Columns.of(rows),
                 kernel=_KERNEL,
                 hooks=_HOOKS,
                 duration_s=draw(st.floats(0, 1e6)),
@@ -151,10 +158,12 @@ def recordings(draw: st.DrawFn) -> tuple[Metadata, list[Interval]]:
                     draw(_numbers),
                 ),
                 effort=effort,
+                stacks={row.key: draw(_STACKS) for row in rows} if effort.stacks else {},
             ),
             second,
             run=draw(st.integers(1, 3)),
         )
         for second in range(draw(st.integers(0, 4)))
+        for rows in [draw(st.lists(_records(effort), max_size=4))]
     ]
     return metadata(effort), intervals

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from pte_trace.counted.counts import NOTHING
 from pte_trace.effort import EVERYTHING
-from pte_trace.records import NOTHING
 from pte_trace.views.document import row
 
 ROW = tuple(row(NOTHING, EVERYTHING))

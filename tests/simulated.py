@@ -1,6 +1,7 @@
 """`pte-trace` with a simulated kernel: run as a program, it is `pte_trace.__main__` otherwise.
 
-With --once as its first argument only the first reading brings anything.
+With --once as its first argument only the first reading brings anything; with --plain names are
+those that a process has, and can be recorded.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from pte_trace.commands import options
-from pte_trace.plan import make
-from pte_trace.records import VmaRecord
-from pte_trace.snapshot import Health, Ledger, Snapshot
+from pte_trace.counted.columns import Columns
+from pte_trace.counted.ledger import Ledger
+from pte_trace.counted.mapping import VmaRow
+from pte_trace.counted.rows import Rows
+from pte_trace.counted.snapshot import Health, Kernel, Snapshot
+from pte_trace.effort import EVERYTHING
+from pte_trace.host.plan import make
+from tests import checked
 from tests.builders import counts, histogram, host, record, snapshot
 
 HOSTILE = 'a"b\\c\n\x1b[31m<script>\udce9\\xff'
 
-RECORDS: tuple[VmaRecord, ...] = (
+RECORDS: tuple[VmaRow, ...] = (
     record(
         comm="worker",
         counts=counts(
@@ -38,11 +44,16 @@ class Source:
 
     facts = host()
     plan = make(facts)
+    kernel = Kernel("6.18.0-test", True)
+    effort = EVERYTHING
 
-    def __init__(self, *, once: bool) -> None:
+    def __init__(self, *, once: bool, plain: bool = False) -> None:
         self._once = once
-        self._records = RECORDS
+        self._records = RECORDS[:1] if plain else RECORDS
         self._ledger = Ledger()
+
+    def examine(self) -> None:
+        pass
 
     def __enter__(self) -> Source:
         return self
@@ -56,11 +67,11 @@ class Source:
     def following(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def gather(self) -> tuple[VmaRecord, ...]:
+    def gather(self) -> tuple[VmaRow, ...]:
         brought = self._records
         if self._once:
             self._records = ()
-        self._ledger.add(brought)
+        self._ledger.add(Columns.of(brought))
         return brought
 
     def read(self) -> Snapshot:
@@ -68,7 +79,7 @@ class Source:
         return replace(snapshot(*self.gather(), health=health), duration_s=1.0)
 
     def total(self) -> Snapshot:
-        return snapshot(*self._ledger.records())
+        return snapshot(*Rows(self._ledger.columns()))
 
     def processes_ended(self) -> bool:
         return False
@@ -76,6 +87,7 @@ class Source:
 
 def main(source: Source) -> None:
     """`pte-trace` with *source* for a kernel."""
+    checked.install()
     options.Request.session = lambda request, **_: source  # type: ignore[assignment,method-assign]
     from pte_trace import __main__ as program
 
@@ -83,6 +95,6 @@ def main(source: Source) -> None:
 
 
 if __name__ == "__main__":
-    once = "--once" in sys.argv[1:2]
-    sys.argv[1:2] = [] if once else sys.argv[1:2]
-    main(Source(once=once))
+    first = sys.argv[1:2]
+    sys.argv[1:2] = [] if first in (["--once"], ["--plain"]) else first
+    main(Source(once=first == ["--once"], plain=first == ["--plain"]))

@@ -1,4 +1,7 @@
-"""Root file systems of Debian's suites, with their BCC, LLVM and Python, for `make test-suites`."""
+"""Root file systems of Debian's suites.
+
+With their BCC, LLVM and Python for `make test-suites`; bare for `make test-newcomer`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pte_trace.lab import archives, cache, tools
@@ -23,6 +27,13 @@ TESTING = {"drgn", "pyte", "pytest", "pytest-timeout"}
 
 
 def ensure(name: str, progress: Progress) -> Path:
+    """A suite's root with what pte-trace and its tests require."""
+    return root(name, "suites", PACKAGES, progress, _requirements())
+
+
+def root(
+    name: str, kind: str, packages: Sequence[str], progress: Progress, wheels: Sequence[str] = ()
+) -> Path:
     """The root of a suite from the cache, made first unless all that goes into it is the same.
 
     Run it as root, as debootstrap asks. HostError where the archive cannot be had.
@@ -32,19 +43,19 @@ def ensure(name: str, progress: Progress) -> Path:
     suite = Suite(name, found, directory / "apt" / name, tools.run)
     with cache.locked(directory, lambda: progress.say("Waiting for another pte-trace lab")):
         suite.update()
-    versions = [suite.version(package) for package in PACKAGES]
-    requirements = _requirements()
-    went_in = json.dumps([PACKAGES, versions, requirements])
+    versions = [suite.version(package) for package in packages]
+    went_in = json.dumps([packages, versions, wheels])
     entry = hashlib.sha256(went_in.encode()).hexdigest()[:12]
-    with cache.locked(directory / "suites", lambda: progress.say("Waiting for another root")):
-        root = directory / "suites" / name / entry
-        if not root.is_dir():
-            with cache.new_entry(root.parent, entry) as made:
+    with cache.locked(directory / kind, lambda: progress.say("Waiting for another root")):
+        kept = directory / kind / name / entry
+        if not kept.is_dir():
+            with cache.new_entry(kept.parent, entry) as made:
                 with progress.step(f"{name}: making its root file system"):
-                    _debootstrap(name, found.main, made)
-                with progress.step(f"{name}: installing what pte-trace requires"):
-                    _pip(requirements, made)
-    return root
+                    _debootstrap(name, found.main, packages, made)
+                if wheels:
+                    with progress.step(f"{name}: installing what pte-trace requires"):
+                        _pip(wheels, made)
+    return kept
 
 
 def _requirements() -> list[str]:
@@ -52,18 +63,19 @@ def _requirements() -> list[str]:
     developing = project["optional-dependencies"]["dev"]
     return [
         *project["dependencies"],
+        *project["optional-dependencies"]["recordings"],
         *(each for each in developing if each.partition(">=")[0] in TESTING),
     ]
 
 
-def _debootstrap(suite: str, archive: str, root: Path) -> None:
-    options = ["--variant=minbase", f"--keyring={KEYRING}", f"--include={','.join(PACKAGES)}"]
+def _debootstrap(suite: str, archive: str, packages: Sequence[str], root: Path) -> None:
+    options = ["--variant=minbase", f"--keyring={KEYRING}", f"--include={','.join(packages)}"]
     # What it mounts there must not outlive it: a root that was left is removed.
     alone = ["unshare", "--mount", "debootstrap"]
     tools.check(tools.run, [*alone, *options, suite, str(root), archive], root)
 
 
-def _pip(requirements: list[str], root: Path) -> None:
+def _pip(requirements: Sequence[str], root: Path) -> None:
     """Put the wheels for the suite's Python where Debian's looks for what its user installed."""
     python = (root / "usr/bin/python3").readlink().name
     target = root / "usr/local/lib" / python / "dist-packages"

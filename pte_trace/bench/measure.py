@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from pte_trace import behavior
 from pte_trace.bench import compiler, seed
 from pte_trace.bench.results import Case, Faults, Macro, Micro, Times, Tracing, Write
+from pte_trace.counted.counters import WRITE_FAULTS
+from pte_trace.counted.snapshot import Kernel
+from pte_trace.host import behavior
 from pte_trace.session import Session
-from pte_trace.snapshot import Kernel
 
 SIZES = (4 << 10, 16 << 10, 64 << 10, 512 << 10)
 # Each does the same: more would only take longer, with a reading at both edges of each write.
@@ -80,7 +81,7 @@ class Bench:
             health = session.total().health
         faults = [
             {
-                phase: Faults(tuple(fault / iterations for fault in counted.write_faults))
+                phase: Faults(tuple(fault / iterations for fault in counted[WRITE_FAULTS]))
                 for phase, counted in phases.items()
             }
             for phases in run.counts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pte_trace.records import OUTCOMES
-from pte_trace.snapshot import Health, Kernel
+from pte_trace.counted.counters import OUTCOMES
+from pte_trace.counted.snapshot import Health, Kernel
 
 PAGE = 4096
 PHASES = {

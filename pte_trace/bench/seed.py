@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pte_trace.counted.counts import NOTHING, Counts, total
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.errors import HostError, PteTraceError
-from pte_trace.records import NOTHING, Counts
 from pte_trace.session import Session
-from pte_trace.snapshot import Snapshot, total
 
 # With ERMS, glibc's memset is one instruction that repeats itself by the byte: where
 # instructions are counted it would cost as many as there are bytes, which no machine takes.

@@ -15,7 +15,7 @@ from pte_trace.commands import options
 from pte_trace.effort import Effort
 from pte_trace.errors import UsageError
 from pte_trace.filters import Filters
-from pte_trace.program import Capacity
+from pte_trace.programs.program import Capacity
 from pte_trace.session import Session
 from pte_trace.views import bench as view
 from pte_trace.views import write
@@ -57,7 +57,7 @@ def _size(context: click.Context, parameter: click.Parameter, value: str | None)
     help=f"With --size: so many times.  [default: {_LOOPS}]",
 )
 @click.option("--no-trace", is_flag=True, help="Only the times; needs no root.")
-@options.output_options
+@options.output_options()
 def bench(
     iterations: int | None,
     size: int | None,

@@ -28,14 +28,16 @@ _MOST = 26
     metavar="OUT",
     help="Write one self-contained page with plots to OUT instead.",
 )
-@options.output_options
+@options.output_options()
 def compare(files: tuple[Path, ...], page: Path | None, style: str, path: Path | None) -> None:
     """Compare the recordings B, C… with A: the same program on two kernels, for one.
 
     Shows the median of the runs a file holds (`record -r`), their spread, differences and
     ratios, and whether a difference is within the noise, for which it wants five runs of each.
     Recordings without a command are compared by the second. Where two recordings cannot be
-    compared (another inspection, filter or hook) it says so instead.
+    compared (another inspection, filter or hook) it says so instead. Of recordings made with
+    --stacks, the same share of them, it tells which stacks differ most, in a run on average, and
+    the page draws all: red is more than in A, blue less.
 
     \b
     Examples:

@@ -14,11 +14,11 @@ from typing import IO
 
 import click
 
-from pte_trace import explanation
 from pte_trace.commands import child, options
+from pte_trace.counted import explanation
 from pte_trace.errors import UsageError
 from pte_trace.session import Session, is_running
-from pte_trace.views import explained, text
+from pte_trace.views import explained, text, write
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -30,15 +30,11 @@ from pte_trace.views import explained, text
     metavar="SECONDS",
     help="With -p: end after so long.",
 )
-@click.option(
-    "--stacks", is_flag=True, help="Show from where in the program protection is changed."
-)
-@options.tracing(formats=("text", "json"), one_process=True)
+@options.tracing(formats=("text", "json", *options.PROFILES), one_process=True)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def explain(
     request: options.Request,
     duration: float | None,
-    stacks: bool,
     command: tuple[str, ...],
 ) -> None:
     """Explain the write faults of one process, or of COMMAND and its children.
@@ -49,18 +45,26 @@ def explain(
     to its end. Text goes to standard output, with COMMAND to standard error; JSON is the
     document of `pte-trace run` with an "explanations" list. The exit status is COMMAND's own.
 
-    With --stacks each protection change has the calls that led to it, the innermost first: the
-    function that called the kernel, the one that called it, and from there on what frame pointers
-    lead to. Code compiled without them, as much of a distribution is, ends the stack or hides a
-    caller; the first two are right where the C library's mprotect() called the kernel, of
-    userfaultfd's calls only the first. Inlined functions have the name of the one they are in.
-    Names come from the files' symbol tables, and from /usr/lib/debug where there are separate
-    ones; code in no file is [jit], addresses that are not known to be code are [unknown].
+    With --stacks each write fault has who wrote, and each protection change the calls that led to
+    it, the innermost function first. A fault is by "user": the program itself, and the first place
+    is the very instruction; by "kernel": a system call of the program's own, say read(2) into a
+    buffer, and the first place is where it was made; or "remote": another process, or a kernel
+    thread, of which no place is told. Of a change the first place is what called the kernel. From
+    there on a stack is what frame pointers lead to. Code compiled without them, as much of a
+    distribution is, ends the stack or hides a caller; but where the C library's mprotect() called
+    the kernel its caller is right as well (not in a 32-bit program). Inlined functions have the
+    name of the one they are in. Names come from the files' symbol tables, and from /usr/lib/debug
+    where there are separate ones; code in no file is [jit], addresses that are not known to be
+    code are [unknown]. Of more than 4,096 stacks the rarer ones are shown by their innermost
+    function alone. With --stacks 1/N one of N faults and changes has a stack: its numbers are a
+    sample, and are not multiplied. --format folded (for FlameGraph's scripts, of write faults) and
+    pprof (for `go tool pprof` and others) write the stacks alone.
 
     \b
     Examples:
       sudo pte-trace explain -- ./program
       sudo pte-trace explain --stacks -p 1234 -d 10
+      sudo pte-trace explain --format pprof -o faults.pb.gz -- ./program
       sudo pte-trace explain --format json -o why.json -- ./program
     """
     filters = request.filters
@@ -73,7 +77,6 @@ def explain(
     request = replace(
         request,
         filters=replace(filters, children=bool(command)),
-        effort=replace(request.effort, stacks=stacks),
     )
     default = sys.stderr if command and request.style == "text" else sys.stdout
     status = 0
@@ -120,7 +123,9 @@ def _write(session: Session, children: Mapping[int, set[int]], style: str, strea
     total, behavior = session.total(), session.facts.behavior
     seen = {pid: len(found) for pid, found in children.items()}
     found = explanation.explain(total, behavior, seen)
-    if style == "json":
+    if style in options.PROFILES:
+        write.stacks(total, style, stream)
+    elif style == "json":
         explained.write_json(total, behavior, found, stream)
     else:
         text.console(stream).print(explained.report(total, found))

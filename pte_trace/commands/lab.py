@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from pte_trace.lab import Guest, cache, ready, stream
 from pte_trace.lab.build import Builder, all_cpus
 from pte_trace.lab.fetch import Fetcher
-from pte_trace.lab.kernels import BUILT, DEBIAN, KERNELS, check_names
+from pte_trace.lab.kernels import BUILT, DEBIAN, KERNELS, REALTIME, check_names
 from pte_trace.lab.progress import Progress
 from pte_trace.lab.series import series
 from pte_trace.lab.supervise import Sink
@@ -91,7 +91,7 @@ def list_kernels(style: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--mirror", metavar="URL", help="Fetch from this Debian archive.")
 def fetch(names: tuple[str, ...], mirror: str | None) -> None:
-    """Fetch Debian's newest kernel of each suite NAME, by default of all.
+    """Fetch Debian's newest kernel of each suite NAME, by default of all but the real-time ones.
 
     They come from the Debian archive that apt is configured for, or from --mirror; apt's own
     sources and lists stay as they are. A newer kernel takes the place of the one fetched
@@ -101,8 +101,9 @@ def fetch(names: tuple[str, ...], mirror: str | None) -> None:
     Examples:
       pte-trace lab fetch
       pte-trace lab fetch bookworm sid
+      pte-trace lab fetch trixie-rt
     """
-    check_names(names, DEBIAN)
+    check_names(names, {**DEBIAN, **REALTIME})
     Fetcher(cache.directory(), Progress(), mirror).fetch(names or DEBIAN)
 
 
@@ -178,6 +179,21 @@ def build(name: str, jobs: int | None, mirror: str | None) -> None:
     help="Lead port HERE of this machine's loopback address to the guest's port THERE; may be"
     " repeated.",
 )
+@click.option(
+    "--append",
+    "options",
+    multiple=True,
+    metavar="OPTION",
+    help="Boot with this kernel option (preempt=full); may be repeated.",
+)
+@click.option(
+    "--nodes",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="How many NUMA nodes share the CPUs and the memory.",
+)
 @click.option("--verbose", is_flag=True, help="Show the guest's console on standard error.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @click.pass_context
@@ -190,6 +206,8 @@ def run(
     timeout: float,
     rwdirs: tuple[Path, ...],
     forwards: tuple[tuple[int, int], ...],
+    options: tuple[str, ...],
+    nodes: int,
     verbose: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -206,7 +224,17 @@ def run(
       pte-trace lab run --kernel sid -- pte-trace run -- ./program
       pte-trace lab run --icount --rwdir results -- sh -c './bench > results/bench.txt'
     """
-    guest = Guest(cpus, memory, icount, timeout, rwdirs, verbose=verbose, forwards=forwards)
+    guest = Guest(
+        cpus,
+        memory,
+        icount,
+        timeout,
+        rwdirs,
+        verbose=verbose,
+        forwards=forwards,
+        options=options,
+        nodes=nodes,
+    )
     progress = Progress()
     kernel = ready(name, progress)
     ctx.exit(stream(kernel, command, guest, _sink(sys.stdout), _sink(sys.stderr), progress))

@@ -14,6 +14,8 @@ import click
 
 from pte_trace import __version__
 from pte_trace.commands import child, options
+from pte_trace.counted.counters import WRITE_FAULTS
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.errors import UsageError
 from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
@@ -91,13 +93,13 @@ def record(
         request = replace(request, filters=replace(request.filters, children=True))
     with options.reserved(target), request.session(keep=False) as session:
         metadata = _metadata(session, request, interval, command)
-        recording = _Recording(session, lambda: make(target, metadata), interval)
+        recording = _Recording(session, target, lambda: make(target, metadata), interval)
         session.start()
         status = recording.of_command(command, repeat) if command else recording.until_ended()
     with write.working(f"Writing {target}"):
         recording.finish()
     click.echo(f"{printable(str(target))}: {recording}.", err=True)
-    click.get_current_context().exit(status)
+    click.get_current_context().exit(status or int(recording.failed))
 
 
 def _recorder(path: Path) -> Callable[[Path, Metadata], Recorder]:
@@ -126,6 +128,7 @@ def _metadata(
         pte_trace=__version__,
         kernel=session.kernel,
         hooks=session.plan.attachments,
+        needless=session.plan.needless,
         effort=session.effort,
         interval_s=interval,
         command=command,
@@ -134,6 +137,8 @@ def _metadata(
             "pids": list(filters.pids),
             "comm": filters.comm,
             "cgroup": filters.cgroup and str(filters.cgroup),
+            "unit": filters.unit,
+            "container": filters.container,
             "max_vmas": request.max_vmas,
             "attach": request.attach,
         },
@@ -149,16 +154,19 @@ def _facts(session: Session) -> dict[str, Any]:
 class _Recording:
     """Intervals taken from a session, and what is to be said of them in the end.
 
-    *make* is called at the first of them: until then what the file held is left alone.
+    *make* is called at the first of them: until then what the file held is left alone. Where an
+    interval finds no room this is said at once, and no other is recorded: they are counted.
     """
 
-    def __init__(self, session: Session, make: Callable[[], Recorder], interval: float) -> None:
+    def __init__(
+        self, session: Session, path: Path, make: Callable[[], Recorder], interval: float
+    ) -> None:
         self._session = session
+        self._path = printable(str(path))
         self._make = make
         self._interval = interval
-        self._number = 0
-        self._seconds = 0.0
-        self._faults = 0
+        self._kept, self._lost = _Taken(), _Taken()
+        self.failed = False
 
     def of_command(self, command: tuple[str, ...], repeat: int) -> int:
         """Record that many runs; the status of the last one that failed, else 0."""
@@ -168,15 +176,17 @@ class _Recording:
                 returncode = child.wait(started, self._pauses(), partial(self._take, run))
             self._take(run)
             status = child.status(returncode) or status
+            if self.failed:
+                break
         return status
 
     def until_ended(self) -> int:
-        """Record until a signal comes or the processes asked for have ended."""
+        """Record until a signal comes, the processes asked for have ended or there is no room."""
         with child.signals_end() as stopped:
             for wait in self._pauses():
                 ended = stopped.wait(wait) or self._session.processes_ended()
                 self._take(1)
-                if ended:
+                if ended or self.failed:
                     break
         return 0
 
@@ -184,11 +194,20 @@ class _Recording:
         """Seconds to wait, so that readings keep their rhythm."""
         due = time.monotonic()
         while True:
-            due = max(due + self._interval, time.monotonic())
-            yield due - time.monotonic()
+            now = time.monotonic()
+            due = max(due + self._interval, now)
+            yield due - now
 
     def finish(self) -> None:
-        self._recorder.finish()
+        """Make the file what it is to be; it can be read as it is where there is no room."""
+        if self.failed and not self._kept.intervals:
+            return
+        try:
+            self._recorder.finish()
+        except OSError as error:
+            if not self.failed:
+                self._say(error, "What was recorded is in it all the same, as of a killed recorder")
+            self.failed = True
 
     @cached_property
     def _recorder(self) -> Recorder:
@@ -196,13 +215,37 @@ class _Recording:
 
     def _take(self, run: int) -> None:
         snapshot = self._session.read()
-        self._recorder.add(Interval(datetime.now(UTC), run, snapshot))
-        self._number += 1
+        if not self.failed:
+            try:
+                self._recorder.add(Interval(datetime.now(UTC), run, snapshot))
+            except OSError as error:
+                self._say(error, "What comes now is not recorded; a command goes on to its end")
+                self.failed = True
+        (self._lost if self.failed else self._kept).add(snapshot)
+
+    def _say(self, error: OSError, so: str) -> None:
+        why = f"pte-trace: {self._path} cannot be written: {error.strerror}. {so}."
+        click.echo(f"{why}\n  Free some space, or record elsewhere.", err=True)
+
+    def __str__(self) -> str:
+        return f"{self._kept}; {self._lost} not recorded" if self.failed else str(self._kept)
+
+
+class _Taken:
+    """Intervals, added up."""
+
+    def __init__(self) -> None:
+        self.intervals = 0
+        self._seconds = 0.0
+        self._faults = 0
+
+    def add(self, snapshot: Snapshot) -> None:
+        self.intervals += 1
         self._seconds += snapshot.duration_s
-        self._faults += sum(snapshot.totals.write_faults)
+        self._faults += snapshot.totals.sum(WRITE_FAULTS)
 
     def __str__(self) -> str:
         return (
-            f"{several(self._number, 'interval')}, {self._seconds:.3f} s,"
+            f"{several(self.intervals, 'interval')}, {self._seconds:.3f} s,"
             f" {several(self._faults, 'write fault')}"
         )

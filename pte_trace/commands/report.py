@@ -10,6 +10,7 @@ from typing import IO
 import click
 
 from pte_trace.commands import options
+from pte_trace.errors import UsageError
 from pte_trace.views import document, text, write
 
 
@@ -22,32 +23,31 @@ from pte_trace.views import document, text, write
     metavar="OUT",
     help="Write one self-contained page with plots to OUT instead.",
 )
-@options.output_options
-@click.option(
-    "--rows",
-    type=click.IntRange(min=1),
-    default=20,
-    show_default=True,
-    metavar="N",
-    help="Show at most N mappings in the text.",
-)
-def report(file: Path, page: Path | None, style: str, path: Path | None, rows: int) -> None:
+@options.output_options(formats=(*options.FORMATS, *options.PROFILES))
+@options.rows(default=20)
+def report(file: Path, page: Path | None, style: str, path: Path | None, rows: int | None) -> None:
     """Report what FILE holds, a recording made with `pte-trace record`.
 
     As text the totals, the mappings with the most write faults and what to know of them; JSON has
     the totals as `pte-trace run` writes them, every mapping, the runs and the metadata; CSV a line
-    for each mapping. The page works without a network, on a desktop and on a phone.
+    for each mapping. The page works without a network, on a desktop and on a phone. Of what was
+    recorded with --stacks it has a flame graph, and folded and pprof write the stacks alone, as
+    those of `pte-trace explain` do.
 
     \b
     Examples:
       pte-trace report faults.parquet
       pte-trace report faults.parquet --html faults.html
       pte-trace report faults.parquet --format json -o faults.json
+      pte-trace report stacks.parquet --format folded -o faults.folded
     """
+    from pte_trace.exporter.memory import keep_small
     from pte_trace.recording.reading import Recording
     from pte_trace.recording.summary import summarize
     from pte_trace.views import recorded
 
+    # What one batch of a recording took is free for the next.
+    keep_small()
     with Recording(file) as recording:
         with write.working(f"Reading {file}"):
             summary = summarize(recording)
@@ -58,8 +58,15 @@ def report(file: Path, page: Path | None, style: str, path: Path | None, rows: i
         with options.output(page, sys.stdout) as stream:
             stream.write(rendered(metadata, summary, ended=ended))
         return
+    if style in options.PROFILES and not metadata.effort.stacks:
+        raise UsageError(
+            f"{file} has no stacks.", "Record again with them: pte-trace record --stacks"
+        )
+    options.check_binary(style, path)
     with options.output(path, sys.stdout) as stream:
-        if style == "json":
+        if style in options.PROFILES:
+            write.stacks(summary.whole, style, stream)
+        elif style == "json":
             _json(recorded.document(metadata, summary, ended=ended), stream)
         elif style == "csv":
             document.write_csv(summary.whole, stream)

@@ -11,18 +11,18 @@ import click
 
 from pte_trace import __version__
 from pte_trace.commands import child, options
-from pte_trace.exporter import labels, listen, memory, rights
+from pte_trace.exporter import app, labels, listen, memory, rights
 from pte_trace.exporter.app import Exporter
-from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.server import Server
 from pte_trace.exporter.switches import Switches
-from pte_trace.plan import capabilities_to_read
+from pte_trace.exporter.web_config_file import WebConfigFile
+from pte_trace.host.plan import capabilities_to_read
 from pte_trace.views.printable import printable
 
 
 @click.command()
-@options.tracing(formats=(), split=False)
+@options.tracing(formats=(), split=False, stacks=False)
 @click.option(
     "--listen",
     "addresses",
@@ -53,6 +53,16 @@ from pte_trace.views.printable import printable
     help="Put this label on each series; may be repeated.",
 )
 @click.option("--by-pid", is_flag=True, help="Groups by process too, with a label `pid`.")
+@click.option(
+    "--by-cgroup",
+    is_flag=True,
+    help="Groups by cgroup too, with labels `cgroup` (its path), `unit`, `container` and `pod`.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Look at the options, the web configuration and this host, and end: nothing is served.",
+)
 def serve(
     request: options.Request,
     addresses: tuple[str, ...],
@@ -60,6 +70,8 @@ def serve(
     top_mappings: int,
     given_labels: tuple[str, ...],
     by_pid: bool,
+    by_cgroup: bool,
+    check: bool,
 ) -> None:
     """Serve the counts to Prometheus, and a page for a browser.
 
@@ -77,9 +89,16 @@ def serve(
       sudo pte-trace serve
       sudo pte-trace serve --listen :9818 --web-config web.yml
       sudo pte-trace serve -c postgres --label team=storage
+      sudo pte-trace serve --check --web-config web.yml
     """
     memory.keep_small()
     constant = labels.parse(given_labels)
+    if check:
+        listen.check(addresses)
+        WebConfigFile(web_config)
+        request.session(keep=False).examine()
+        _say("It can be served so.")
+        return
     passed = listen.passed_sockets(os.environ)
     if not addresses and not passed:
         addresses = (listen.DEFAULT,)
@@ -87,9 +106,13 @@ def serve(
         server = Server(listeners, web_config, _say)
         with request.session(keep=False) as session, closing(Switches()) as switches:
             session.start()
+            # With numpy: nothing waits for it any more, and all files may be read still.
+            from pte_trace.exporter.groups import Groups
+
             kept = capabilities_to_read(session.facts, session.plan.attachments)
+            app.load()
             rights.give_up(kept | {"CAP_DAC_READ_SEARCH"} if web_config else kept)
-            groups = Groups(top_mappings, by_pid=by_pid)
+            groups = Groups(top_mappings, by_pid=by_pid, by_cgroup=by_cgroup)
             with (
                 child.signals_end() as told,
                 Reader(session, groups, _say, switches=switches) as reader,

@@ -11,11 +11,23 @@ import click
 from click.core import ParameterSource
 
 from pte_trace.commands import child, options
+from pte_trace.counted.order import SORT_FIELDS
 from pte_trace.errors import UsageError
-from pte_trace.snapshot import SORT_FIELDS
 from pte_trace.views import document, live, text
 
-_OF_TRACING = ("pids", "comm", "cgroup", "split", "max_vmas", "inspect", "costs", "attach")
+_OF_TRACING = (
+    "pids",
+    "comm",
+    "cgroup",
+    "unit",
+    "container",
+    "split",
+    "max_vmas",
+    "inspect",
+    "costs",
+    "stacks",
+    "attach",
+)
 
 
 @click.command()
@@ -56,7 +68,7 @@ _OF_TRACING = ("pids", "comm", "cgroup", "split", "max_vmas", "inspect", "costs"
     metavar="N",
     help="With --replay: so many times as fast as it was recorded.",
 )
-@click.option("--rows", type=click.IntRange(min=1), metavar="N", help="Show at most N mappings.")
+@options.rows(default=100)
 def top(
     request: options.Request,
     interval: float,
@@ -87,7 +99,11 @@ def top(
         return
     if "speed" in given:
         raise UsageError("--speed is of a recording.", "Give --replay FILE, or -i SECONDS.")
-    with request.output(sys.stdout) as stream, request.session() as session:
+    with (
+        request.output(sys.stdout) as stream,
+        # Only the live view can be asked for all since the start.
+        request.session(keep=_is_live(request, stream)) as session,
+    ):
         session.start()
         _show(session, request, stream, interval, count, sort, rows)
 
@@ -133,6 +149,10 @@ def _replay(
         _show(Replay(recording), request, stream, pause, count, sort, rows)
 
 
+def _is_live(request: options.Request, stream: IO[str]) -> bool:
+    return request.style == "text" and stream.isatty() and sys.stdin.isatty()
+
+
 def _show(
     source: live.Source,
     request: options.Request,
@@ -142,7 +162,7 @@ def _show(
     sort: str,
     rows: int | None,
 ) -> None:
-    if request.style == "text" and stream.isatty() and sys.stdin.isatty():
+    if _is_live(request, stream):
         live.show(source, interval=interval, count=count, sort=sort, rows=rows)
     else:
         _intervals(source, request.style, stream, interval, count, sort, rows)

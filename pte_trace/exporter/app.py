@@ -1,14 +1,12 @@
-"""The exporter's pages, as an ASGI application: who asks for what gets which bytes."""
+"""The exporter's pages: who asks for what gets which bytes."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from prometheus_client.exposition import choose_encoder
 
@@ -19,21 +17,22 @@ from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
 from pte_trace.exporter.web_config import WebConfig
 
-# More than these at once is no monitoring: an answer may wait for a client that reads slowly.
-_MOST_REQUESTS = 256
-_LONGEST_SENDING_S = 30
-_PART = 1 << 16
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 _TEXT = "text/plain"
 _PLAIN = "text/plain; charset=utf-8"
 _HTML = "text/html; charset=utf-8"
-_HARMLESS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-}
 
-Send = Callable[[Any], Awaitable[None]]
 Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class Request:
+    """``headers``: by names in small letters. ``origin``: whom it counts for."""
+
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    origin: Hashable = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,14 @@ class Wanted:
     compressed: bool
 
 
+def load() -> None:
+    """Load now what answering takes: the files may be out of reach later."""
+    page.template()
+    page.policy()
+    for accepted in (_OPENMETRICS, _TEXT):
+        choose_encoder(accepted)
+
+
 class Exporter:
     """The metrics and the page of a reader's state, rendered one at a time."""
 
@@ -60,139 +67,113 @@ class Exporter:
         self._labels = labels
         self._version = version
         self._worker = ThreadPoolExecutor(1, "rendering")
-        self._rendered: dict[Wanted, tuple[State, Answer]] = {}
+        self._shown: State | None = None
+        self._rendered: dict[Wanted | None, Answer] = {}
 
     async def metrics(self, wanted: Wanted) -> Answer:
-        return await self._work(self._metrics, wanted)
+        return await self._work(wanted)
 
     async def page(self) -> Answer:
-        return await self._work(self._page)
+        return await self._work(None)
 
     def close(self) -> None:
         self._worker.shutdown(cancel_futures=True)
 
-    async def _work(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
+    async def _work(self, wanted: Wanted | None) -> Answer:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._fresh, wanted)
 
-    def _metrics(self, wanted: Wanted) -> Answer:
+    def _fresh(self, wanted: Wanted | None) -> Answer:
         state = self.reader.state()
-        shown, answer = self._rendered.get(wanted, (None, None))
-        if answer is None or shown is not state:
-            answer = self._render(state, wanted)
-            self._rendered[wanted] = (state, answer)
-        return answer
+        if state is not self._shown:
+            self._shown = state
+            self._rendered.clear()
+        return self._once(state, wanted)
 
-    def _render(self, state: State, wanted: Wanted) -> Answer:
+    def _once(self, state: State, wanted: Wanted | None) -> Answer:
+        if wanted not in self._rendered:
+            self._rendered[wanted] = self._render(state, wanted)
+        return self._rendered[wanted]
+
+    def _render(self, state: State, wanted: Wanted | None) -> Answer:
+        if wanted is None:
+            return Answer(200, _HTML, page.render(state, self._version).encode())
+        if wanted.compressed:
+            plain = self._once(state, replace(wanted, compressed=False))
+            body = gzip.compress(plain.body, 1)
+            return replace(plain, body=body, headers=((b"content-encoding", b"gzip"),))
         encode, content_type = choose_encoder(_OPENMETRICS if wanted.openmetrics else _TEXT)
-        body = encode(StateCollector(state, self._labels, self._version))
-        if not wanted.compressed:
-            return Answer(200, content_type, body)
-        return Answer(200, content_type, gzip.compress(body, 1), ((b"content-encoding", b"gzip"),))
-
-    def _page(self) -> Answer:
-        return Answer(200, _HTML, page.render(self.reader.state(), self._version).encode())
+        return Answer(200, content_type, encode(StateCollector(state, self._labels, self._version)))
 
 
 class App:
-    """One ASGI application for one web configuration."""
+    """The pages with one web configuration. *failed* hears of those that could not be made."""
 
-    def __init__(self, exporter: Exporter, config: WebConfig) -> None:
+    def __init__(
+        self,
+        exporter: Exporter,
+        config: WebConfig,
+        access: Access,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._failed = failed
+        self.tls = config.tls
         self._exporter = exporter
-        self._headers = [
-            (name.lower().encode(), value.encode("latin-1", "replace"))
-            for name, value in {**_HARMLESS, **config.headers}.items()
-        ]
-        self._access = Access(config.users)
-        self._requests = 0
-
-    def close(self) -> None:
-        self._access.close()
-
-    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
-        elif scope["type"] == "http":
-            await self._bounded(scope, send)
-        else:
-            await send({"type": "websocket.close"})
-
-    async def _bounded(self, scope: Any, send: Send) -> None:
-        self._requests += 1
-        try:
-            if self._requests > _MOST_REQUESTS:
-                answer = _said(503, "Too many requests at once.")
-            else:
-                answer = await self._answer(scope)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LONGEST_SENDING_S):
-                    await self._send(send, answer, scope)
-        finally:
-            self._requests -= 1
-
-    async def _answer(self, scope: Any) -> Answer:
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            headers[name] = b",".join(filter(None, (headers.get(name), value)))
-        try:
-            if not await self._access.granted(headers.get(b"authorization")):
-                demand = (b"www-authenticate", b'Basic realm="pte-trace", charset="UTF-8"')
-                return _said(401, "A user name and a password are needed.", demand)
-        except TooBusyError:
-            return _said(429, "Too many passwords are being tried.", (b"retry-after", b"5"))
-        if scope["method"] not in ("GET", "HEAD"):
-            return _said(405, "Only GET and HEAD are answered.", (b"allow", b"GET, HEAD"))
-        return await self._page(scope["path"], headers)
-
-    async def _page(self, path: str, headers: dict[bytes, bytes]) -> Answer:
-        if path == "/metrics":
-            return await self._exporter.metrics(_wanted(headers))
-        if path == "/":
-            return await self._exporter.page()
-        if path == "/-/healthy":
-            return _said(200, "pte-trace is healthy.")
-        if path == "/-/ready":
-            if self._exporter.reader.ready:
-                return _said(200, "pte-trace is ready.")
-            return _said(503, "The last reading failed.")
-        return _said(404, "There is / and /metrics, /-/healthy and /-/ready.")
-
-    async def _send(self, send: Send, answer: Answer, scope: Any) -> None:
-        own = [
-            (b"content-type", answer.content_type.encode()),
-            (b"content-length", str(len(answer.body)).encode()),
-            (b"vary", b"accept, accept-encoding"),
-        ]
-        if scope["http_version"] != "2":
-            # Kept connections would outlive their clients: hypercorn notices at its time-out.
-            own.append((b"connection", b"close"))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": [*own, *answer.headers, *self._headers],
-            }
+        self._access = access
+        self._headers = tuple(
+            (name.lower().encode(), value.strip().encode("latin-1", "replace"))
+            for name, value in {**_harmless(), **config.headers}.items()
         )
-        body = b"" if scope["method"] == "HEAD" else answer.body
-        # Part by part: what is handed over and not taken is kept once for each client.
-        for part in range(0, len(body), _PART):
-            sent = body[part : part + _PART]
-            await send({"type": "http.response.body", "body": sent, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+
+    async def refusal(self, request: Request) -> Answer | None:
+        """What is said to those who may not look."""
+        given = request.headers.get(b"authorization")
+        try:
+            if await self._access.granted(given, request.origin):
+                return None
+            demand = (b"www-authenticate", b'Basic realm="pte-trace", charset="UTF-8"')
+            answer = say(401, "A user name and a password are needed.", demand)
+        except TooBusyError:
+            retry = (b"retry-after", b"5")
+            answer = say(429, "Too many passwords are being tried.", retry)
+        return self._with_headers(answer)
+
+    async def answer(self, request: Request) -> Answer:
+        try:
+            page = await self._page(request)
+        except Exception as error:
+            self._failed(error)
+            page = say(500, "This page could not be made.")
+        return self._with_headers(page)
+
+    def _with_headers(self, answer: Answer) -> Answer:
+        return replace(answer, headers=(*answer.headers, *self._headers))
+
+    async def _page(self, request: Request) -> Answer:
+        if request.method not in ("GET", "HEAD"):
+            return say(405, "Only GET and HEAD are answered.", (b"allow", b"GET, HEAD"))
+        if request.path == "/metrics":
+            return await self._exporter.metrics(_wanted(request.headers))
+        if request.path == "/":
+            return await self._exporter.page()
+        if request.path == "/-/healthy":
+            return say(200, "pte-trace is healthy.")
+        if request.path == "/-/ready":
+            if self._exporter.reader.ready:
+                return say(200, "pte-trace is ready.")
+            return say(503, "The last reading failed.")
+        return say(404, "There is / and /metrics, /-/healthy and /-/ready.")
 
 
-async def _live(receive: Any, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": message["type"] + ".complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+def _harmless() -> dict[str, str]:
+    return {"Content-Security-Policy": page.policy(), "X-Content-Type-Options": "nosniff"}
 
 
-def _said(status: int, sentence: str, *headers: Header) -> Answer:
+def say(status: int, sentence: str, *headers: Header) -> Answer:
     return Answer(status, _PLAIN, f"{sentence}\n".encode(), headers)
 
 
-def _wanted(headers: dict[bytes, bytes]) -> Wanted:
+def _wanted(headers: Mapping[bytes, bytes]) -> Wanted:
     accepted = headers.get(b"accept", b"").decode("latin-1")
     try:
         _, content_type = choose_encoder(accepted)

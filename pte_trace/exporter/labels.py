@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pte_trace.counted.counters import LABELS
 from pte_trace.errors import UsageError
-from pte_trace.exporter.metrics import RESERVED_LABELS
+from pte_trace.exporter.group import PLACE
 from pte_trace.views.printable import printable
 
+RESERVED_LABELS = frozenset(
+    {
+        *("comm", "kind", "mapping", "pid", *PLACE, "le", *(label.name for label in LABELS)),
+        *("release", "optimization", "hook", "attached", "how", "map", "version", "quantile"),
+        *("job", "instance"),
+    }
+)
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _FORM = "Give --label NAME=VALUE, as --label team=storage."
 

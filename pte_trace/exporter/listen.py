@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pte_trace.errors import HostError, UsageError
 
@@ -20,6 +21,15 @@ _FIRST_PASSED_FD = 3
 _UNIX_MODE = 0o660
 _FORMS = f"Give HOST:PORT as {DEFAULT} or [::1]:9818, or unix:PATH."
 _HIGHEST_PORT = 65535
+# They wait for each other, whoever they are. Where it is full a client's kernel tries again after a
+# second: that is what slows down whoever connects faster than we can accept.
+_BACKLOG = 512
+# Bytes for each client that the kernel keeps at most, of twice as much: it would grow to megabytes.
+_KERNEL_KEEPS = {socket.SO_RCVBUF: 64 << 10, socket.SO_SNDBUF: 256 << 10}
+
+
+# As getaddrinfo() has it.
+_Found = tuple[int, int, int, str, tuple[Any, ...]]
 
 
 def open_sockets(addresses: Iterable[str]) -> list[socket.socket]:
@@ -30,12 +40,21 @@ def open_sockets(addresses: Iterable[str]) -> list[socket.socket]:
     opened: list[socket.socket] = []
     try:
         for address in addresses:
-            unix = address.removeprefix("unix:")
-            opened += [_unix(unix)] if unix != address else _tcp(address)
+            is_unix = address.startswith("unix:")
+            opened += [_unix(_path(address))] if is_unix else _tcp(address)
     except BaseException:
         _close(opened)
         raise
     return opened
+
+
+def check(addresses: Iterable[str]) -> None:
+    """Whether *addresses* are such; nothing is opened. Raises UsageError."""
+    for address in addresses:
+        if address.startswith("unix:"):
+            _path(address)
+        else:
+            _found(address)
 
 
 def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
@@ -85,7 +104,15 @@ def url(listener: socket.socket, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{shown}:{port}/"
 
 
-def _tcp(address: str) -> list[socket.socket]:
+def _path(address: str) -> str:
+    path = address.removeprefix("unix:")
+    if not path:
+        raise UsageError("unix: names no path to listen on.", _FORMS)
+    return path
+
+
+def _found(address: str) -> list[_Found]:
+    """Where it is, by each of the addresses that a name has. Raises UsageError."""
     host, colon, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if (
@@ -97,11 +124,17 @@ def _tcp(address: str) -> list[socket.socket]:
         raise UsageError(f"{address} is not an address to listen on.", _FORMS)
     host = host[1:-1] if bracketed else host
     try:
-        found = socket.getaddrinfo(
-            host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        return list(
+            socket.getaddrinfo(
+                host or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
         )
     except (OSError, UnicodeError) as error:
         raise UsageError(f"There is no host {host}.", _FORMS) from error
+
+
+def _tcp(address: str) -> list[socket.socket]:
+    found = _found(address)
     opened: list[socket.socket] = []
     try:
         for family, kind, protocol, _, where in found:
@@ -115,8 +148,10 @@ def _tcp(address: str) -> list[socket.socket]:
             opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 opened[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            for name, size in _KERNEL_KEEPS.items():
+                opened[-1].setsockopt(socket.SOL_SOCKET, name, size)
             opened[-1].bind(where)
-            opened[-1].listen()
+            opened[-1].listen(_BACKLOG)
     except OSError as error:
         _close(opened)
         raise _refused(address, error) from error
@@ -124,18 +159,26 @@ def _tcp(address: str) -> list[socket.socket]:
 
 
 def _unix(path: str) -> socket.socket:
-    if not path:
-        raise UsageError("unix: names no path to listen on.", _FORMS)
     opened = socket.socket(socket.AF_UNIX)
     try:
         _remove_stale(path)
-        opened.bind(path)
-        os.chmod(path, _UNIX_MODE)
-        opened.listen()
+        with _mode(_UNIX_MODE):
+            opened.bind(path)
+        opened.listen(_BACKLOG)
     except OSError as error:
         opened.close()
         raise _refused(f"unix:{path}", error) from error
     return opened
+
+
+@contextmanager
+def _mode(mode: int) -> Iterator[None]:
+    """What is made has this mode from the beginning. Call it before there are threads."""
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _remove_stale(path: str) -> None:

@@ -8,6 +8,7 @@ to what its largest reading took, and stays. See mallopt(3).
 from __future__ import annotations
 
 import ctypes
+import gc
 from contextlib import suppress
 
 _M_MMAP_THRESHOLD = -3
@@ -24,3 +25,13 @@ def keep_small() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 1)
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def give_back() -> None:
+    """Give the kernel back what lies free between what is in use, as after a crowd of clients.
+
+    What they left in circles of references, as tasks and their errors do, is free only then.
+    """
+    gc.collect()
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

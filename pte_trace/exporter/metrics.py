@@ -14,10 +14,12 @@ from prometheus_client.core import (
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from pte_trace.exporter.groups import Group
+from pte_trace.counted.counters import FAMILIES, OUTCOMES, Family
+from pte_trace.counted.counts import Counts, Histogram
+from pte_trace.counted.packed import BUCKETS
+from pte_trace.exporter.group import PLACE, Group
 from pte_trace.exporter.state import State
-from pte_trace.plan import HOOKS
-from pte_trace.records import BUCKETS, CAUSES, OMISSIONS, OUTCOMES, REASONS, Counts, Histogram
+from pte_trace.host.plan import HOOKS
 
 Labels = Mapping[str, str]
 
@@ -27,13 +29,6 @@ _BOUNDS = (8, 9, 10, 11, 12, 13, 15, 17, 20, 24, 28)
 _LE = tuple((bound, str((2**bound - 1) / 1e9)) for bound in _BOUNDS)
 assert _BOUNDS[-1] < BUCKETS
 
-RESERVED_LABELS = frozenset(
-    {
-        *("comm", "kind", "mapping", "pid", "cause", "reason", "outcome", "le", "omission"),
-        *("release", "optimization", "hook", "attached", "how", "map", "version", "quantile"),
-        *("job", "instance"),
-    }
-)
 _OPTIMIZATION = {True: "true", False: "false", None: "unknown"}
 
 
@@ -49,13 +44,9 @@ class StateCollector(Collector):
         groups = [
             (self._group_labels(group), counts) for group, counts in self._state.groups.items()
         ]
-        yield _by(groups, "write_faults", _WRITE_FAULTS, "outcome", OUTCOMES)
-        yield _by(groups, "protection_changes", _CHANGES, "cause", CAUSES, "changes")
-        yield _by(groups, "ptes_changed", _PTES_CHANGED, "cause", CAUSES)
-        if self._state.snapshot.effort.inspects:
-            yield _by(groups, "ptes_made_writable", _WRITABLE, "cause", CAUSES, "made_writable")
-            yield _by(groups, "ptes_left_readonly", _READONLY, "reason", REASONS, "left_readonly")
-            yield _inspected(groups)
+        for family in FAMILIES:
+            if self._state.snapshot.effort.inspects or not family.inspected:
+                yield _counter(groups, family)
         if self._state.snapshot.effort.times:
             yield _fault_duration(groups)
         yield from self._machine()
@@ -68,8 +59,9 @@ class StateCollector(Collector):
             "kind": group.kind,
             "mapping": group.mapping,
         }
-        if group.pid:
-            labels["pid"] = group.pid
+        for name in ("pid", *PLACE):
+            if value := getattr(group, name):
+                labels[name] = value
         return labels
 
     def _machine(self) -> Iterator[Metric]:
@@ -91,14 +83,6 @@ class StateCollector(Collector):
                 "Mean time of a wp_reuse fault: what the estimate of time saved rests on.",
                 cost.nanoseconds / 1e9,
             )
-        if state.snapshot.effort.inspects:
-            omitted = CounterMetricFamily(
-                "pte_trace_ptes_not_inspected",
-                "PTEs changed in a call that asked for writable ones, but not looked at.",
-            )
-            for name, number in zip(OMISSIONS, state.snapshot.totals.not_inspected, strict=True):
-                self._add(omitted, "_total", number, omission=name)
-            yield omitted
         yield self._gauge(
             "map_entries",
             "Entries found at the last reading in the kernel's table of VMAs.",
@@ -115,6 +99,14 @@ class StateCollector(Collector):
             "map_full",
             "Events that found no room for their VMA; they are counted under [not attributed].",
             health.map_full,
+        )
+        yield self._counter(
+            "names_full",
+            "Times that a mapping's name found no room; it is called [file] or [anon:?].",
+            health.paths_full,
+        )
+        yield self._counter(
+            "timings_full", "Write faults that found no room to be timed.", health.timings_full
         )
         yield self._counter(
             "missed_runs", "Runs of our BPF programs that the kernel skipped.", health.missed_runs
@@ -185,40 +177,23 @@ class StateCollector(Collector):
         return family
 
 
-_WRITE_FAULTS = "Completed write faults: calls of handle_mm_fault() with FAULT_FLAG_WRITE."
-_CHANGES = "Calls of change_protection()."
-_PTES_CHANGED = "PTEs that change_protection() processed, by its own return value."
-_WRITABLE = "PTEs that the optimization mapped writable at once: at most one fault avoided each."
-_READONLY = "PTEs left read-only by a change that asked for writable ones."
-_INSPECTED = "PTEs looked at after a change that asked for writable ones."
 _DURATION = "Time inside handle_mm_fault() of the write faults that were timed."
 
 _Groups = list[tuple[dict[str, str], Counts]]
 
 
-def _by(
-    groups: _Groups,
-    name: str,
-    said: str,
-    label: str,
-    values: tuple[str, ...],
-    attribute: str | None = None,
-) -> Metric:
-    """A counter for each group and each value of *label*; all of them, so that none begins late."""
-    family = CounterMetricFamily(f"pte_trace_{name}", said)
-    sample_name = family.name + "_total"
-    for labels, counts in groups:
-        numbers: tuple[int, ...] = getattr(counts, attribute or name)
-        for value, number in zip(values, numbers, strict=True):
-            family.add_sample(sample_name, {**labels, label: value}, number)
-    return family
-
-
-def _inspected(groups: _Groups) -> Metric:
-    family = CounterMetricFamily("pte_trace_ptes_inspected", _INSPECTED)
-    for labels, counts in groups:
-        family.add_sample(family.name + "_total", labels, counts.inspected)
-    return family
+def _counter(rows: _Groups, family: Family) -> Metric:
+    """For each group and each value of the labels; all of them, so that none begins late."""
+    metric = CounterMetricFamily(f"pte_trace_{family.metric or family.name}", family.said)
+    told_apart = [
+        {label.name: value for label, value in zip(family.labels, values, strict=True)}
+        for values in family.values
+    ]
+    name = metric.name + "_total"
+    for labels, counts in rows:
+        for apart, number in zip(told_apart, counts[family], strict=True):
+            metric.add_sample(name, {**labels, **apart}, number)
+    return metric
 
 
 def _fault_duration(groups: _Groups) -> Metric:

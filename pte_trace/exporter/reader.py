@@ -9,13 +9,16 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from pte_trace.counted.snapshot import Snapshot, mean_reuse_cost
 from pte_trace.errors import PteTraceError
-from pte_trace.exporter.groups import Groups
+from pte_trace.exporter.history import History
 from pte_trace.exporter.state import State
 from pte_trace.exporter.switches import Switches, not_run
-from pte_trace.snapshot import Snapshot, mean_reuse_cost
+
+if TYPE_CHECKING:
+    from pte_trace.exporter.groups import Groups
 
 INTERVAL_S = 5.0
 FRESH_S = 0.5
@@ -55,12 +58,13 @@ class Reader:
         self._readings = self._errors = 0
         self._reading_s = self._duration_s = 0.0
         self._failed: str | None = None
+        self._history = History()
         self._read_at = -FRESH_S
 
     def __enter__(self) -> Reader:
         """Read once, so that there is a state. Raises what the source raises."""
-        self._read_at = self._now()
         self._state = self._read()
+        self._read_at = self._now()
         self._thread.start()
         return self
 
@@ -90,7 +94,6 @@ class Reader:
             self.state()
 
     def _try_to_read(self) -> None:
-        self._read_at = self._now()
         before = self._state.silent
         try:
             self._state = self._read()
@@ -103,6 +106,9 @@ class Reader:
         else:
             self._failed = None
             self._tell_of_switches(before)
+        finally:
+            # From its end on it is fresh: whoever waited for a long one has no other to wait for.
+            self._read_at = self._now()
 
     def _tell_of_switches(self, before: Mapping[str, Path]) -> None:
         if self._state.silent and self._state.silent != before:
@@ -118,28 +124,30 @@ class Reader:
     def _read(self) -> State:
         begun = self._now()
         interval = self._source.read()
-        self._groups.add(interval.vmas)
+        self._groups.add(interval.vmas.columns)
         self._readings += 1
         self._duration_s += interval.duration_s
         self._reading_s += self._now() - begun
         totals = self._groups.totals
+        self._history.add(self._now(), totals)
         cost = mean_reuse_cost(totals.reuse_cost, interval.reuse_cost)
         return State(
             snapshot=replace(
                 interval,
                 duration_s=self._duration_s,
                 totals=totals,
-                processes=(),
-                vmas=(),
+                vmas=interval.vmas.none(),
                 reuse_cost=cost,
             ),
-            groups=self._groups.counts,
+            names=self._groups.names,
+            counted=self._groups.counted,
             limit=self._groups.limit,
             folded=self._groups.folded,
             readings=self._readings,
             errors=self._errors,
             reading_s=self._reading_s,
             silent=self._switches.silent(interval.hooks) if self._switches else {},
+            history=self._history.kept(),
         )
 
 

@@ -8,27 +8,19 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from pte_trace import syscalls
 from pte_trace.errors import HostError
-
-# The user and the group that own no file.
-NOBODY = 65534
+from pte_trace.kernel import rights, syscalls
 
 # linux/capability.h
 _KEPT = {"CAP_DAC_READ_SEARCH": 2, "CAP_SYS_NICE": 23, "CAP_BPF": 39}
-_SYS_CAPSET = 126
 _NO_FILE = -1
 _UNPRIVILEGED_BPF_DISABLED = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
-_CAPABILITY_VERSION_3 = 0x20080522
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,19 +33,19 @@ def give_up(kept: Iterable[str]) -> None:
     root may not change its user.
     """
     effective = _capabilities("CapEff")
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    rights.no_new_privileges()
     for capability in _members(_capabilities("CapBnd")):
         # Only root may; for others no-new-privs has the same effect.
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
     if os.geteuid() == 0:
-        _prctl(_PR_SET_KEEPCAPS, 1)
+        rights.prctl(_PR_SET_KEEPCAPS, 1)
         _become_nobody()
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    rights.no_ambient_capabilities()
     permitted = effective & sum(1 << _KEPT[name] for name in set(kept))
     without_bpf = permitted & ~(1 << _KEPT["CAP_BPF"])
-    _set_capabilities(without_bpf, permitted)
+    rights.set_capabilities(without_bpf, permitted)
     left = permitted if _tables_take_a_right() else without_bpf
-    _set_capabilities(left, left)
+    rights.set_capabilities(left, left)
 
 
 def _tables_take_a_right() -> bool:
@@ -73,9 +65,7 @@ def _tables_take_a_right() -> bool:
 
 def _become_nobody() -> None:
     try:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
+        rights.become_nobody()
     except OSError as error:
         raise HostError(
             f"Root's rights cannot be given up: {(error.strerror or str(error)).lower()}.",
@@ -92,20 +82,3 @@ def _capabilities(name: str) -> int:
 
 def _members(capabilities: int) -> Iterable[int]:
     return (bit for bit in range(capabilities.bit_length()) if capabilities >> bit & 1)
-
-
-def _set_capabilities(effective: int, permitted: int) -> None:
-    """Make these all that there are; no program started inherits any."""
-    sets = (effective, permitted, 0)
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    data = struct.pack("=6I", *(each & 0xFFFFFFFF for each in sets), *(each >> 32 for each in sets))
-    _check(_libc.syscall(_SYS_CAPSET, header, data))
-
-
-def _prctl(option: int, argument: int) -> None:
-    _check(_libc.prctl(option, argument, 0, 0, 0))
-
-
-def _check(result: int) -> None:
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -3,95 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hypercorn.asyncio import serve
-from hypercorn.config import Config, Sockets
-
-from pte_trace.errors import UsageError
-from pte_trace.exporter import systemd, web_config
+from pte_trace.exporter import systemd
+from pte_trace.exporter.access import Access
 from pte_trace.exporter.app import App, Exporter
-from pte_trace.exporter.web_config import WebConfig
+from pte_trace.exporter.complaints import Complaints, Wrong
+from pte_trace.exporter.visits import Visits
+from pte_trace.exporter.web_config_file import WebConfigFile
 
 _LOOK_AGAIN_S = 1.0
-# A request's head must be here within this time, and the next request within it again.
-_IDLE_S = 10
-_HANDSHAKE_S = 10
-_STAYS = "The web configuration from before stays in force."
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class _Settings(Config):
-    """Hypercorn's, for sockets that are open already and TLS that was set up already."""
-
-    accesslog = None
-    loglevel = "WARNING"
-    include_server_header = False
-    keep_alive_timeout = _IDLE_S
-    ssl_handshake_timeout = _HANDSHAKE_S
-
-    def __init__(self, listeners: Sequence[socket.socket], config: WebConfig) -> None:
-        super().__init__()
-        self._listeners = listeners
-        self._tls = config.tls
-        self.alpn_protocols = ["h2", "http/1.1"] if config.http2 else ["http/1.1"]
-        if self._tls is not None:
-            self._tls.set_alpn_protocols(self.alpn_protocols)
-
-    @property
-    def ssl_enabled(self) -> bool:
-        return self._tls is not None
-
-    def create_ssl_context(self) -> ssl.SSLContext | None:
-        return self._tls
-
-    def create_sockets(self) -> Sockets:
-        # Copies: the server closes what it is given, and another one may follow it.
-        copies = [listener.dup() for listener in self._listeners]
-        return Sockets(copies, [], []) if self.ssl_enabled else Sockets([], copies, [])
-
-
-class _WebConfigFile:
-    """The configuration in force, and whether what it was read from has changed since."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.current = WebConfig() if path is None else web_config.load(path)
-        self._seen = self._signature()
-        self._problem: str | None = None
-
-    def _signature(self) -> tuple[object, ...]:
-        return tuple(map(_signature, self.current.files))
-
-    def changed(self) -> bool:
-        """Whether to read it again: it is new, or what was read last could not be used."""
-        return self._problem is not None or self._signature() != self._seen
-
-    def reload(self) -> str | None:
-        """Read it again. What is broken is not taken: the sentence that says so, once."""
-        assert self._path is not None
-        before, self._problem = self._problem, None
-        try:
-            self.current = web_config.load(self._path)
-        except UsageError as error:
-            self._problem = error.what
-            return None if before == self._problem else f"{self._problem} {_STAYS}"
-        self._seen = self._signature()
-        return None
-
-
-def _signature(path: Path) -> tuple[object, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 class Server:
@@ -107,8 +33,10 @@ class Server:
         say: Callable[[str], None],
     ) -> None:
         self._listeners = listeners
-        self._file = _WebConfigFile(web_config_file)
+        self._file = WebConfigFile(web_config_file)
         self._say = say
+        self._complaints = Complaints(say)
+        self._access = Access(lambda: self._complaints.hear(Wrong.GUESSING))
 
     @property
     def tls(self) -> bool:
@@ -124,44 +52,50 @@ class Server:
 
     async def _run(self, exporter: Exporter, told: threading.Event) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_exception)
-        # It warns of a client that went away while it was answered.
-        logging.getLogger("asyncio").setLevel(logging.ERROR)
+        loop.set_exception_handler(self._exception)
         ended = asyncio.Event()
         for number in _ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, ended.set)
         if told.is_set():
             ended.set()
+        self._use(exporter)
+        visits = Visits(self._listeners, lambda: self._app, self._complaints)
+        visits.begin()
         systemd.notify("READY=1")
-        while not ended.is_set():
-            config = self._file.current
-            app = App(exporter, config)
+        try:
+            while not await _set_within(ended, _LOOK_AGAIN_S):
+                self._look(exporter)
+            systemd.notify("STOPPING=1")
+        finally:
+            await visits.end()
+            self._access.close()
 
-            async def over() -> None:
-                await self._ended_or_changed(ended)
+    def _look(self, exporter: Exporter) -> None:
+        """See whether the web configuration has changed."""
+        before = self._file.current
+        said = self._file.look()
+        if self._file.current is not before:
+            self._use(exporter)
+        if said:
+            self._say(said)
 
-            try:
-                await serve(app, _Settings(self._listeners, config), shutdown_trigger=over)
-            finally:
-                app.close()
-            if self._file.current is not config:
-                self._say("The web configuration was read again.")
+    def _use(self, exporter: Exporter) -> None:
+        config = self._file.current
+        self._access.use(config.users)
+        self._app = App(exporter, config, self._access, self._failed)
 
-    async def _ended_or_changed(self, ended: asyncio.Event) -> None:
-        while not ended.is_set():
-            try:
-                await asyncio.wait_for(ended.wait(), _LOOK_AGAIN_S)
-            except TimeoutError:
-                before = self._file.current
-                if self._file.changed() and (said := self._file.reload()):
-                    self._say(said)
-                if self._file.current is not before:
-                    return
-        systemd.notify("STOPPING=1")
+    def _failed(self, error: object) -> None:
+        """Without a traceback, which a client might have made."""
+        self._complaints.hear(Wrong.OURS, f"{type(error).__name__}: {error}")
+
+    def _exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self._failed(context.get("exception") or context.get("message"))
 
 
-def _exception(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-    """What a client does wrong is its own affair."""
-    if not isinstance(context.get("exception"), OSError | TimeoutError):
-        loop.default_exception_handler(context)
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True

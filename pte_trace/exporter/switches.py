@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pte_trace.plan import Attachment, How
+from pte_trace.host.plan import Attachment, How
 
 
 class Switch(NamedTuple):

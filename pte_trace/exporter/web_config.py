@@ -65,18 +65,32 @@ _NOT_YAML = (
 _DOCUMENTED = "Its format is the exporter-toolkit's: tls_server_config, basic_auth_users."
 
 
+Signature = tuple[int, ...]
+
+
+def signature(path: Path) -> Signature:
+    """What is another where a file was changed: the last number is when, in ns of the clock.
+
+    Nothing where there is none to read.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 @dataclass(frozen=True)
 class WebConfig:
     """How to serve. ``users``: bcrypt hashes by name; without any, no password is asked for.
 
-    ``files``: what it was read from.
+    ``files``: what it was read from, each as it was before it was read.
     """
 
     tls: ssl.SSLContext | None = None
-    http2: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     users: Mapping[str, bytes] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()
+    files: Mapping[Path, Signature] = field(default_factory=dict)
 
 
 def load(path: Path) -> WebConfig:
@@ -87,7 +101,7 @@ def load(path: Path) -> WebConfig:
 class _Reading:
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._files = [path]
+        self._files = {path: signature(path)}
 
     def config(self) -> WebConfig:
         try:
@@ -106,12 +120,13 @@ class _Reading:
         http = self._mapping(
             "http_server_config", settings.get("http_server_config"), ("http2", "headers")
         )
+        # It allows HTTP/2; that nobody is offered it is no reason to refuse a file.
+        self._switch("http2", http.get("http2"))
         return WebConfig(
             tls=self._tls(settings.get("tls_server_config")),
-            http2=self._switch("http2", http.get("http2", True)),
             headers=self._strings("headers", http.get("headers"), sorted(_HEADERS)),
             users=self._users(settings.get("basic_auth_users")),
-            files=tuple(self._files),
+            files=self._files,
         )
 
     def _tls(self, given: Any) -> ssl.SSLContext | None:
@@ -119,6 +134,8 @@ class _Reading:
         if not settings:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.set_alpn_protocols(["http/1.1"])
         name = "prefer_server_cipher_suites"
         if not self._switch(name, settings.get(name, True)):
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -203,7 +220,7 @@ class _Reading:
         if not isinstance(name, str) or not name.isprintable():
             raise self._wrong(f"names a file {_shown(name)}, which is no path")
         path = self._path.parent / name
-        self._files.append(path)
+        self._files[path] = signature(path)
         return path
 
     def _readable(self, path: Path) -> Path:

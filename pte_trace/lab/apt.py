@@ -12,8 +12,6 @@ from pte_trace.errors import HostError
 from pte_trace.lab.archives import Archives
 from pte_trace.lab.tools import Runner, disk_full, last_error
 
-META_PACKAGE = "linux-image-amd64"
-
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _DEPENDENCY = re.compile(r"^ [ |](?:Pre)?Depends: (linux-\S+)$", re.MULTILINE)
 _VERSION = re.compile(r"^Version: (\S+)$", re.MULTILINE)
@@ -52,6 +50,7 @@ class Suite:
     home: Path
     runner: Runner
     keyring: Path = KEYRING
+    kernel_package: str = "linux-image-amd64"
 
     def update(self) -> None:
         """Read the package lists. HostError where the suite cannot be had."""
@@ -74,12 +73,11 @@ class Suite:
     def kernel(self) -> tuple[str, list[str]]:
         """The release that the suite's kernel package points to, and the packages it is in."""
         wanted = "linux-image-"
-        image = [
-            name for name in self._dependencies(META_PACKAGE) if re.match(wanted + r"\d", name)
-        ]
+        pointed_to = self._dependencies(self.kernel_package)
+        image = [name for name in pointed_to if re.match(wanted + r"\d", name)]
         if not image:
             raise HostError(
-                f"{META_PACKAGE} of {self.name} points to no kernel.",
+                f"{self.kernel_package} of {self.name} points to no kernel.",
                 "Name another archive with --mirror URL.",
             )
         release = image[0].removeprefix(wanted)

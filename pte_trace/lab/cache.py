@@ -24,14 +24,16 @@ from pte_trace.lab.kernels import Kernel, in_root
 def directory(environ: Mapping[str, str] = os.environ) -> Path:
     """The cache's directory; it need not exist.
 
-    Raises HostError for root where it is another user's: what is in it is booted, as root.
+    Raises HostError for root where another user can change it, or what is above it: what is in it
+    is booted, as root.
     """
     if own := environ.get("PTE_TRACE_LAB_CACHE"):
-        cache = Path(own).absolute()
-        if os.geteuid() == 0 and cache.exists() and not user_cache.is_ours(cache):
+        cache = Path(os.path.realpath(own))
+        if os.geteuid() == 0 and not user_cache.is_roots_alone(cache, sticky=True):
             raise HostError(
-                f"Another user can write to the cache {cache}: root boots nothing from there.",
-                "Set PTE_TRACE_LAB_CACHE to a directory of root's, or leave it out.",
+                f"Another user can change the cache {cache}, or a directory above it: root boots"
+                " nothing from there.",
+                "Set PTE_TRACE_LAB_CACHE to a directory below root's own, or leave it out.",
             )
         return cache
     return user_cache.directory(environ) / "lab"

@@ -11,7 +11,7 @@ from pte_trace.errors import HostError, PteTraceError
 from pte_trace.lab import archives, cache, tools
 from pte_trace.lab.apt import KEYRING, Suite
 from pte_trace.lab.archives import Archives
-from pte_trace.lab.kernels import Kernel, in_root
+from pte_trace.lab.kernels import Kernel, in_root, package_of
 from pte_trace.lab.progress import Progress
 
 
@@ -58,7 +58,9 @@ class Fetcher:
         return cache.locked(self.cache, lambda: self.progress.say(waiting))
 
     def _fetch(self, name: str, found: Archives) -> Kernel:
-        suite = Suite(name, found, self.cache / "apt" / name, self.runner, self.keyring)
+        of_suite, wanted = package_of(name)
+        lists = self.cache / "apt" / of_suite
+        suite = Suite(of_suite, found, lists, self.runner, self.keyring, wanted)
         with self.progress.step(f"{name}: reading the package lists"):
             suite.update()
             release, packages = suite.kernel()

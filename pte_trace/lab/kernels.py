@@ -14,13 +14,19 @@ DEBIAN = {
     "trixie": "Debian 13, Linux 6.12: clean and huge pages and NUMA hints too, since 6.2",
     "sid": "Debian unstable: the newest kernel that Debian has",
 }
+# Suites' kernels that may be preempted anywhere, by the names of the suites with this at the end.
+_REALTIME = "-rt"
+REALTIME = {
+    f"bookworm{_REALTIME}": "Debian 12's real-time kernel, Linux 6.1",
+    f"trixie{_REALTIME}": "Debian 13's real-time kernel, Linux 6.12",
+}
 BUILT = {
     "patched": "Built from Debian's Linux 6.1 source: change_pte_range is a symbol",
     "unpatched": "The same source with the optimization of private mappings off",
     "patched-6.12": "Built from Debian's Linux 6.12 source: change_pte_range is a symbol",
     "unpatched-6.12": "The same source with the optimization of private mappings off",
 }
-KERNELS = {**DEBIAN, **BUILT}
+KERNELS = {**DEBIAN, **REALTIME, **BUILT}
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,12 @@ class Kernel:
     release: str
     vmlinuz: Path
     root: Path
+
+
+def package_of(name: str) -> tuple[str, str]:
+    """The suite that a kernel of Debian's is in, and the package that points to the newest."""
+    suite = name.removesuffix(_REALTIME)
+    return suite, f"linux-image{_REALTIME if suite != name else ''}-amd64"
 
 
 def check_names(names: Iterable[str], known: Iterable[str] = KERNELS) -> None:

@@ -28,13 +28,23 @@ def run(
     timeout: float = 600,
     rwdirs: Sequence[Path] = (),
     network: bool = False,
+    options: Sequence[str] = (),
     plugin: str | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run argv in a kernel of the lab; as subprocess.run with captured output.
 
     Raises what `ready` and `stream` do.
     """
-    guest = Guest(cpus, memory, icount, timeout, tuple(rwdirs), network, plugin=plugin)
+    guest = Guest(
+        cpus,
+        memory,
+        icount,
+        timeout,
+        tuple(rwdirs),
+        network,
+        options=tuple(options),
+        plugin=plugin,
+    )
     stdout, stderr = bytearray(), bytearray()
     progress = silent()
     kernel = ready(kernel_name, progress)

@@ -40,6 +40,8 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         found += ["--rwdir", str(writable.absolute())]
     if guest.network and not guest.forwards:
         found += ["--net", "user"]
+    if guest.nodes > 1:
+        found += _nodes(guest)
     if not kvm:
         found.append("--disable-kvm")
     if guest.verbose:
@@ -48,6 +50,7 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         *_KERNEL_OPTIONS,
         *(() if kvm else _EMULATION_OPTIONS),
         *(("virtme.dhcp",) if guest.forwards else ()),
+        *guest.options,
         f"loglevel={7 if guest.verbose else 4}",
         f"PATH={shared / script.SHIMS}:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
@@ -61,6 +64,17 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         *(_forwarding(guest.forwards) if guest.forwards else ()),
     ]
     return found + [f"--qemu-opt={option}" for option in qemu]
+
+
+def _nodes(guest: Guest) -> list[str]:
+    """Of the CPUs and the megabytes each node has those up to where the next one's begin."""
+    firsts = [guest.cpu_count * node // guest.nodes for node in range(guest.nodes + 1)]
+    shares = [guest.megabytes * node // guest.nodes for node in range(guest.nodes + 1)]
+    found = []
+    for node in range(guest.nodes):
+        cpus = f"{firsts[node]}-{firsts[node + 1] - 1}"
+        found += ["--numa", f"{shares[node + 1] - shares[node]}M,cpus={cpus}"]
+    return found
 
 
 def _forwarding(forwards: Iterable[tuple[int, int]]) -> tuple[str, ...]:

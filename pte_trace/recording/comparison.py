@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
+from itertools import chain
 from statistics import median
 
+from pte_trace.counted.counters import (
+    PROTECTION_CHANGES,
+    PTES_CHANGED,
+    PTES_LEFT_READONLY,
+    PTES_MADE_WRITABLE,
+    WRITE_FAULTS,
+    Family,
+)
+from pte_trace.counted.counts import Histogram
+from pte_trace.counted.flames import Path, faults
 from pte_trace.recording import noise
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.summary import Run, Summary
-from pte_trace.records import OUTCOMES, REASONS, Histogram
 
 # Numbers that are the same in so many runs have no noise.
 FEWEST_ALIKE = 3
@@ -141,13 +152,16 @@ class Reservation:
 class Comparison:
     """``reservations``: to comparing the recording at that place with the first.
 
-    ``per_second``: whether what grows with time is shown by the second.
+    ``per_second``: whether what grows with time is shown by the second. ``stacks``: of the
+    recording at that place and the first, where both have some that can be compared, how many write
+    faults came by each path, in the first one and in it: in a run on average, or by the second.
     """
 
     subjects: tuple[Subject, ...]
     lines: tuple[Line, ...]
     reservations: Mapping[int, Sequence[Reservation]]
     per_second: bool
+    stacks: Mapping[int, Mapping[Path, tuple[float, ...]]] = field(default_factory=dict)
 
     @property
     def apart(self) -> frozenset[Basis]:
@@ -165,25 +179,31 @@ def _mean(cost: Histogram) -> float | None:
     return None if cost.mean is None else cost.mean / 1e9
 
 
+def _numbers(
+    family: Family, name: str, bases: frozenset[Basis], *, each: str = ""
+) -> Iterator[Metric]:
+    """The sum, and the number for *each* value of its label where that is to be had by a name."""
+    yield Metric(name, Unit.COUNT, bases, lambda run: run.counts.sum(family))
+    for value in family.names if each else ():
+        yield Metric(each.format(value), Unit.COUNT, bases, partial(_one, family, value))
+
+
+def _one(family: Family, value: str, run: Run) -> float:
+    return run.counts.one(family, value)
+
+
 def _metrics() -> Iterator[Metric]:
     faults, changes = frozenset({Basis.FAULTS}), frozenset({Basis.CHANGES})
     inspected = changes | {Basis.INSPECTION}
     time = frozenset({Basis.TIME})
     yield Metric("duration", Unit.SECONDS, time, lambda run: run.duration_s, grows=False)
-    yield Metric("write faults", Unit.COUNT, faults, lambda run: sum(run.counts.write_faults))
-    for place, outcome in enumerate(OUTCOMES):
-        yield Metric(outcome, Unit.COUNT, faults, lambda run, n=place: run.counts.write_faults[n])  # type: ignore[misc]
-    yield Metric("protection changes", Unit.COUNT, changes, lambda run: sum(run.counts.changes))
-    yield Metric("PTEs changed", Unit.COUNT, changes, lambda run: sum(run.counts.ptes_changed))
-    yield Metric(
-        "PTEs made writable", Unit.COUNT, inspected, lambda run: sum(run.counts.made_writable)
+    yield from _numbers(WRITE_FAULTS, "write faults", faults, each="{}")
+    yield from _numbers(PROTECTION_CHANGES, "protection changes", changes)
+    yield from _numbers(PTES_CHANGED, "PTEs changed", changes)
+    yield from _numbers(PTES_MADE_WRITABLE, "PTEs made writable", inspected)
+    yield from _numbers(
+        PTES_LEFT_READONLY, "PTEs left read-only", inspected, each="left read-only: {}"
     )
-    yield Metric(
-        "PTEs left read-only", Unit.COUNT, inspected, lambda run: sum(run.counts.left_readonly)
-    )
-    for place, reason in enumerate(REASONS):
-        name = f"left read-only: {reason}"
-        yield Metric(name, Unit.COUNT, inspected, lambda run, n=place: run.counts.left_readonly[n])  # type: ignore[misc]
     yield Metric(
         "efficacy",
         Unit.SHARE,
@@ -235,7 +255,32 @@ def compare(subjects: Sequence[Subject]) -> Comparison:
         )
         lines.append(Line(metric, samples, differences))
     reservations = {place: why for place, why in enumerate(found, 1) if why}
-    return Comparison(tuple(subjects), tuple(lines), reservations, per_second)
+    stacks = {
+        place: _paths(first, subjects[place], per_second=per_second)
+        for place, why in enumerate(found, 1)
+        if _have_stacks(first, subjects[place])
+        and not any(Basis.FAULTS in each.apart for each in why)
+    }
+    return Comparison(tuple(subjects), tuple(lines), reservations, per_second, stacks)
+
+
+def _have_stacks(*subjects: Subject) -> bool:
+    """A run that was cut short cannot be left out of them."""
+    ratios = {subject.metadata.effort.stacks for subject in subjects}
+    return len(ratios) == 1 and 0 not in ratios and not any(each.cut_short for each in subjects)
+
+
+def _paths(first: Subject, other: Subject, *, per_second: bool) -> Mapping[Path, tuple[float, ...]]:
+    both = [_per(subject, per_second=per_second) for subject in (first, other)]
+    return {
+        path: tuple(each.get(path, 0.0) for each in both) for path in dict.fromkeys(chain(*both))
+    }
+
+
+def _per(subject: Subject, *, per_second: bool) -> dict[Path, float]:
+    whole = subject.summary.whole
+    parts = whole.duration_s if per_second else len(subject.runs)
+    return {path: number / parts for path, number in faults(whole).items()} if parts else {}
 
 
 def _sample(metric: Metric, subject: Subject) -> Sample:
@@ -290,6 +335,9 @@ def _reservations(first: Subject, other: Subject) -> list[Reservation]:
         said = f"{_share(one.effort.costs)} and {_share(two.effort.costs)}"
         apart = frozenset({Basis.COSTS, Basis.TIME})
         found.append(Reservation(f"Different faults timed: {said}.", apart))
+    if one.effort.stacks != two.effort.stacks:
+        said = f"{_share(one.effort.stacks)} and {_share(two.effort.stacks)}"
+        found.append(Reservation(f"Different stacks, which are not compared: of {said}."))
     if _filters(one) != _filters(two):
         said = " and ".join(_said(_filters(each)) for each in (one, two))
         found.append(Reservation(f"Different filters: {said}.", _ALL))
@@ -313,7 +361,9 @@ def _share(costs: int) -> str:
 def _filters(metadata: Metadata) -> dict[str, str]:
     """A PID names another process each time: what counts is whether there was one."""
     given = metadata.options
-    filters = {name: given[name] for name in ("comm", "cgroup") if given.get(name)}
+    filters = {
+        name: given[name] for name in ("comm", "cgroup", "unit", "container") if given.get(name)
+    }
     return {**filters, "pid": "some"} if given.get("pids") else filters
 
 

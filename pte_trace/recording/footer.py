@@ -65,6 +65,21 @@ class Footer:
         )
 
 
+def first_list(begin: bytes) -> int:
+    """How many elements the second field of a struct has, if it is a list after an integer.
+
+    That is the schema's in FileMetaData. 0 where it is not so; *begin* may be cut after that.
+    """
+    try:
+        reader = _Reader(begin)
+        if reader.header(0) != (1, _I32):
+            return 0
+        reader.skip_integer()
+        return reader.list_header()[1] if reader.header(1) == (2, _LIST) else 0
+    except IndexError:
+        return 0
+
+
 def _move(group: Struct, shift: int) -> None:
     _add(group, _GROUP_OFFSET, shift)
     for chunk in group[_COLUMNS][1][1]:
@@ -89,11 +104,26 @@ class _Reader:
     def struct(self) -> Struct:
         fields: Struct = {}
         field = 0
-        while header := self._byte():
-            kind = header & 0x0F
-            field = field + (header >> 4) if header >> 4 else self._integer()
+        while True:
+            field, kind = self.header(field)
+            if not kind:
+                return fields
             fields[field] = (kind, kind == _TRUE if kind <= _FALSE else self._value(kind))
-        return fields
+
+    def header(self, before: int) -> tuple[int, int]:
+        """Number and type of the field that comes after *before*; type 0 at the struct's end."""
+        header = self._byte()
+        if not header:
+            return before, 0
+        return before + (header >> 4) if header >> 4 else self._integer(), header & 0x0F
+
+    def skip_integer(self) -> None:
+        self._varint()
+
+    def list_header(self) -> tuple[int, int]:
+        """The type of the elements and how many there are."""
+        header = self._byte()
+        return header & 0x0F, self._varint() if header >> 4 == 0x0F else header >> 4
 
     def _value(self, kind: int) -> Any:
         if kind in _INTEGERS:
@@ -103,9 +133,8 @@ class _Reader:
         if kind == _STRUCT:
             return self.struct()
         if kind in (_LIST, _SET):
-            header = self._byte()
-            size = self._varint() if header >> 4 == 0x0F else header >> 4
-            return header & 0x0F, [self._value(header & 0x0F) for _ in range(size)]
+            element, size = self.list_header()
+            return element, [self._value(element) for _ in range(size)]
         if kind in (_TRUE, _FALSE, _BYTE):
             return self._byte()
         assert kind == _DOUBLE, kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pte_trace.snapshot import Snapshot
+from pte_trace.counted.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,25 @@ written when the power failed: zeros up to the end.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
 
+from pte_trace.counted.arrays import Numbers, np
+from pte_trace.counted.columns import Columns, concatenated
+from pte_trace.counted.ledger import same_vmas
 from pte_trace.errors import RecordingError
-from pte_trace.recording import layout
+from pte_trace.recording import bounds, layout
+from pte_trace.recording.encoding import encode
 from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata, dumps
-from pte_trace.snapshot import VmaRow
+from pte_trace.target import Target
 
 MAGIC = b"pte-trace journal 1\n"
 _SIZES = struct.Struct("<III")
@@ -38,33 +44,32 @@ class Writer:
     def __init__(self, path: Path, metadata: Metadata) -> None:
         """Raises OSError."""
         self._codec = pa.Codec("zstd")
-        self._seen_ns: dict[tuple[object, ...], int] = {}
-        self._file = path.open("wb", buffering=0)
-        self._file.write(
+        # The last row first: of two that are alike, that one tells.
+        self._before = Columns.none().identities
+        self.target = Target(path)
+        self.target.append(
             MAGIC
             + self._frame(dumps(metadata))
-            + self._frame(layout.SCHEMA.serialize().to_pybytes())
+            + self._frame(layout.schema(metadata.effort).serialize().to_pybytes())
         )
 
     def write(self, interval: Interval) -> None:
         """Raises OSError."""
-        batch = layout.encode([interval], self._first_seen(interval.snapshot.vmas))
-        frame = memoryview(self._frame(batch.serialize()))
-        while frame:
-            frame = frame[self._file.write(frame) :]
+        batch = encode([interval], self._first_seen(interval.snapshot.vmas.columns))
+        self.target.append(self._frame(batch.serialize()))
 
-    def _first_seen(self, vmas: Sequence[VmaRow]) -> list[int]:
+    def _first_seen(self, columns: Columns) -> Numbers:
         """When each was; of one that was in the interval before, what that says.
 
         What is the same in each interval takes no room.
         """
-        keys = [
-            (vma.pid, vma.image, vma.start, vma.end, vma.inode, vma.dev, vma.name, vma.perms[3:])
-            for vma in vmas
-        ]
-        before = self._seen_ns
-        seen_ns = [before.get(key, vma.seen_ns) for key, vma in zip(keys, vmas, strict=True)]
-        self._seen_ns = dict(zip(keys, seen_ns, strict=True))
+        known = len(self._before)
+        rows = concatenated([self._before, columns.identities]).rows
+        alike = same_vmas(rows, "kind")
+        first = alike.firsts[alike.of]
+        seen_ns: Numbers = np.where(first < known, rows["seen_ns"][first], rows["seen_ns"])[known:]
+        self._before = replace(columns.identities, rows=columns.rows[::-1].copy())
+        self._before.rows["seen_ns"] = seen_ns[::-1]
         return seen_ns
 
     def _frame(self, payload: bytes | pa.Buffer) -> bytes:
@@ -73,13 +78,14 @@ class Writer:
         return sizes + _CHECK.pack(zlib.crc32(sizes)) + packed
 
     def close(self) -> None:
-        self._file.close()
+        self.target.close()
 
 
 def frames(stream: IO[bytes], name: str) -> Iterator[bytes]:
     """The payloads of a journal after its MAGIC, up to the last whole one.
 
-    Raises RecordingError where a frame was damaged, unless it and all after it never was written.
+    Raises RecordingError where a frame was damaged, unless it and all after it never was written;
+    ValueError where one says that it is longer than any can be.
     """
     codec = pa.Codec("zstd")
     while len(header := stream.read(_HEADER_SIZE)) == _HEADER_SIZE:
@@ -88,12 +94,14 @@ def frames(stream: IO[bytes], name: str) -> Iterator[bytes]:
             _check_unwritten(header, stream, name)
             return
         length, unpacked, check = _SIZES.unpack(sizes)
-        packed = stream.read(length)
-        if len(packed) < length:
+        if length > os.fstat(stream.fileno()).st_size - stream.tell():
             return
+        packed = stream.read(length)
         if zlib.crc32(packed) != check:
             _check_unwritten(packed, stream, name)
             return
+        if unpacked > bounds.frame(length):
+            raise ValueError(unpacked)
         yield codec.decompress(packed, unpacked, asbytes=True)
 
 

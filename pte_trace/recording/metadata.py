@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pte_trace.counted.snapshot import Kernel
 from pte_trace.effort import Effort
-from pte_trace.plan import Attachment, How
-from pte_trace.snapshot import Kernel
+from pte_trace.host.plan import Attachment, How
 
 FORMAT = 1
 
@@ -31,6 +31,7 @@ class Metadata:
     interval_s: float
     command: tuple[str, ...] = ()
     split: bool = False
+    needless: frozenset[str] = frozenset()
     options: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,6 +47,7 @@ class Metadata:
             "interval_s": self.interval_s,
             "command": list(self.command),
             "split": self.split,
+            "needless": sorted(self.needless),
             "options": dict(self.options),
             "facts": dict(self.facts),
         }
@@ -76,10 +78,11 @@ def from_document(document: Mapping[str, Any]) -> Metadata:
             )
             for name, hook in document["hooks"].items()
         },
-        effort=Effort(**document["effort"]),
+        effort=Effort(**{**document["effort"], "stacks": int(document["effort"]["stacks"])}),
         interval_s=document["interval_s"],
         command=tuple(document["command"]),
         split=document["split"],
+        needless=frozenset(document.get("needless", ())),
         options=document["options"],
         facts=document["facts"],
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pte_trace.recording.footer import Footer
+from pte_trace.recording.footer import Footer, first_list
 
 MAGIC = b"PAR1"
 METADATA = b"pte_trace"
@@ -20,41 +20,48 @@ _DIGEST = b"pte_trace_digest"
 _DIGITS = 64
 _BLANK = b"0" * _DIGITS
 _MARK = re.compile(rb"blake2b:([0-9a-f]{%d})" % _DIGITS)
+_MARK_SIZE = len(b"blake2b:") + _DIGITS
 _TAIL = 8
+_BEGIN = 32
+# Arrow makes ten times as much of it, in memory.
+_LARGEST_FOOTER = 256 << 20
 _BLOCK = 1 << 20
 _ROWS_OF_A_GROUP = 32768
+# Those of which an interval may have many; what is of stacks is a list of few in each.
+_LISTS = ("vmas", "frames", "stacks")
 
 
 def write(
-    path: Path, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+    raw: io.FileIO, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
 ) -> None:
-    """Raises OSError."""
-    _write_blank(path, metadata, schema, batches)
-    with path.open("r+b") as file:
+    """Write to *raw*, which is empty. Raises OSError."""
+    file = io.BufferedRandom(raw)
+    try:
+        _write_blank(file, metadata, schema, batches)
         place = _mark(file)
         assert place is not None
         digits = _digest(file, place).encode()
         file.seek(place)
         file.write(digits)
         file.flush()
-        os.fsync(file.fileno())
+    finally:
+        file.detach()
 
 
 def _write_blank(
-    path: Path, metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+    file: IO[bytes], metadata: bytes, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
 ) -> None:
     """In row groups of about as many mappings, with a blank digest."""
     footer = Footer()
-    with path.open("wb") as file:
-        file.write(MAGIC)
-        for table in _groups(schema, batches):
-            whole = _file_of(table)
-            end = len(whole) - _TAIL - int.from_bytes(whole[-_TAIL:-4], "little")
-            footer.add(whole[end:-_TAIL].tobytes(), file.tell() - len(MAGIC))
-            file.write(whole[len(MAGIC) : end])
-        parts = footer.serialize({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
-        file.writelines(parts)
-        file.write(sum(map(len, parts)).to_bytes(4, "little") + MAGIC)
+    file.write(MAGIC)
+    for table in _groups(schema, batches):
+        whole = _file_of(table)
+        end = len(whole) - _TAIL - int.from_bytes(whole[-_TAIL:-4], "little")
+        footer.add(whole[end:-_TAIL].tobytes(), file.tell() - len(MAGIC))
+        file.write(whole[len(MAGIC) : end])
+    parts = footer.serialize({METADATA: metadata, _DIGEST: b"blake2b:" + _BLANK})
+    file.writelines(parts)
+    file.write(sum(map(len, parts)).to_bytes(4, "little") + MAGIC)
 
 
 def _file_of(table: pa.Table) -> memoryview:
@@ -78,7 +85,8 @@ def _groups(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[pa
     number = 0
     for batch in batches:
         group.append(batch)
-        rows += len(batch) + len(batch.column("vmas").values)
+        lists = (batch.column(name) for name in batch.schema.names if name in _LISTS)
+        rows += len(batch) + sum(len(each.values) for each in lists)
         if rows >= _ROWS_OF_A_GROUP:
             yield pa.Table.from_batches(group)
             group, rows, number = [], 0, number + 1
@@ -95,17 +103,35 @@ def intact(file: IO[bytes]) -> bool | None:
     return file.read(_DIGITS) == _digest(file, place).encode()
 
 
-def _mark(file: IO[bytes]) -> int | None:
-    """Where the digits of the digest are: in the footer, whose length stands before the end."""
+def footer_size(file: IO[bytes]) -> int:
+    """As said before the end of *file*; -1 where it cannot be so."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL))
     tail = file.read(_TAIL)
-    start = size - _TAIL - int.from_bytes(tail[:4], "little")
-    if tail[4:] != MAGIC or start < 0:
-        return None
-    file.seek(start)
-    found = _MARK.search(file.read())
-    return start + found.start(1) if found else None
+    footer = int.from_bytes(tail[:4], "little")
+    return footer if tail[4:] == MAGIC and footer <= min(_LARGEST_FOOTER, size - _TAIL) else -1
+
+
+def fields_in_schema(file: IO[bytes]) -> int:
+    """How many, by the beginning of the footer; 0 where it is another than a writer's."""
+    file.seek(-_TAIL - footer_size(file), os.SEEK_END)
+    return first_list(file.read(_BEGIN))
+
+
+def _mark(file: IO[bytes]) -> int | None:
+    """Where the digits of the digest are: in the footer, whose length stands before the end."""
+    footer = footer_size(file)
+    end = file.seek(0, os.SEEK_END) - _TAIL
+    place = end - footer
+    before = b""
+    while 0 <= place < end:
+        file.seek(place)
+        block = before + file.read(min(_BLOCK, end - place))
+        if found := _MARK.search(block):
+            return place - len(before) + found.start(1)
+        before = block[-_MARK_SIZE:]
+        place += _BLOCK
+    return None
 
 
 def _digest(file: IO[bytes], place: int) -> str:

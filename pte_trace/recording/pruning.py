@@ -9,37 +9,42 @@ from collections.abc import Set
 
 import pyarrow as pa
 
+from pte_trace.counted.counters import (
+    OUTCOMES,
+)
+from pte_trace.counted.counts import Counts
 from pte_trace.effort import Effort
-from pte_trace.recording.layout import GROUPS, INSPECTED, SCHEMA
-from pte_trace.records import OUTCOMES, Counts
+from pte_trace.recording import layout
+from pte_trace.recording.layout import (
+    ADDED,
+    GROUPS,
+    IDENTITY,
+    INSPECTED,
+    ORDER,
+    RECORDED,
+    VMA,
+)
 
 Path = tuple[str, str]
 
 
 def counted(totals: Counts) -> frozenset[Path]:
     """The counts that are not 0, each by its group and its name."""
-    groups = (
-        totals.changes,
-        totals.ptes_changed,
-        totals.made_writable,
-        totals.left_readonly,
-        totals.not_inspected,
-        totals.write_faults,
-    )
     numbers = {
-        (group, name)
-        for (group, names), values in zip(GROUPS.items(), groups, strict=True)
-        for name, value in zip(names, values, strict=True)
+        (family.name, name)
+        for family in RECORDED
+        for name, value in totals.by_name(family).items()
         if value
     }
     timed = zip(OUTCOMES, totals.costs, strict=True)
     return frozenset(numbers | {("fault_ns", outcome) for outcome, cost in timed if cost.count})
 
 
-def schema(kept: Set[Path]) -> pa.Schema:
+def schema(kept: Set[Path], effort: Effort) -> pa.Schema:
     """The schema of a file that holds the counts *kept*; one in any case, as Parquet wants it."""
+    whole = layout.schema(effort)
     kept = kept | {("write_faults", "other")}
-    return pa.schema([pa.field(field.name, _pruned(field.type, kept)) for field in SCHEMA])
+    return pa.schema([pa.field(field.name, _pruned(field.type, kept)) for field in whole])
 
 
 def _pruned(kind: pa.DataType, kept: Set[Path]) -> pa.DataType:
@@ -81,6 +86,15 @@ def conform(array: pa.Array, kind: pa.DataType, effort: Effort) -> pa.Array:
     return pa.StructArray.from_arrays(columns, fields=list(kind))
 
 
+def identities(rows: pa.StructArray) -> dict[str, pa.Array]:
+    """What tells mappings apart, by name; blank where *rows* were recorded before it was known."""
+    there = {field.name for field in rows.type}
+    return {
+        name: _zeros(VMA.field(name).type, len(rows)) if name in ADDED - there else rows.field(name)
+        for name in (*IDENTITY, *ORDER)
+    }
+
+
 def _nothing(field: pa.Field, length: int, effort: Effort) -> pa.Array:
     inspected = effort.inspects or field.name not in INSPECTED
     timed = effort.times or field.name != "fault_ns"
@@ -95,4 +109,7 @@ def _zeros(kind: pa.DataType, length: int) -> pa.Array:
         offsets = pa.py_buffer(bytes(4 * (length + 1)))
         empty = _zeros(kind.value_type, 0)
         return pa.Array.from_buffers(kind, length, [None, offsets], children=[empty])
+    if pa.types.is_string(kind):
+        offsets = pa.py_buffer(bytes(4 * (length + 1)))
+        return pa.Array.from_buffers(kind, length, [None, offsets, pa.py_buffer(b"")])
     return pa.Array.from_buffers(kind, length, [None, pa.py_buffer(bytes(8 * length))])

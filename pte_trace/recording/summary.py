@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pte_trace.recording.layout import GROUPS, IDENTITY, ORDER, decode_counts, reuse_cost
-from pte_trace.recording.pruning import counted
+from pte_trace.counted.arrays import Numbers, np
+from pte_trace.counted.building import build
+from pte_trace.counted.columns import Columns, Times, tell_what_follows
+from pte_trace.counted.counters import OUTCOMES, SIZE
+from pte_trace.counted.counts import NOTHING, Counts, total
+from pte_trace.counted.mapping import Stack, VmaRow
+from pte_trace.counted.packed import BUCKETS, VmaKey
+from pte_trace.counted.snapshot import Health, ReuseCost, Snapshot
+from pte_trace.counted.stacks import Collected
+from pte_trace.recording.decoding import (
+    decode_counts,
+    numbers_of,
+    reuse_cost,
+    stacks_of,
+)
+from pte_trace.recording.layout import FRAMES, IDENTITY, ORDER, RECORDED, STACKS
+from pte_trace.recording.pruning import counted, identities
 from pte_trace.recording.reading import Recording
-from pte_trace.records import BUCKETS, NOTHING, OUTCOMES, UNMEASURED, Counts, Histogram, VmaRecord
-from pte_trace.snapshot import Health, ReuseCost, Snapshot, VmaRow, build, total
 
 _INTERVAL = ("time", "run", "duration_s", "health", "reuse_cost", "totals")
 # Some three hundred years: as far as a time may be from the first.
@@ -107,6 +119,16 @@ class _Summing:
                 strict=True,
             )
 
+    def _stacks(self) -> Mapping[VmaKey, Sequence[Stack]]:
+        """Of all intervals, by mapping."""
+        found = Collected()
+        keys = [".".join((_ROW, name)) for name in _OF_A_KEY]
+        for batch in self._recording.batches([*keys, FRAMES, STACKS]):
+            for vmas, stacks in zip(batch.column("vmas"), stacks_of(batch), strict=True):
+                for place, of_row in stacks.items():
+                    found.add(_key(vmas[place].as_py()), of_row)
+        return found.by_vma()
+
     def _whole(self, runs: tuple[Run, ...]) -> Snapshot:
         metadata = self._recording.metadata
         leaves = _leaves(total(run.counts for run in runs))
@@ -119,45 +141,29 @@ class _Summing:
         for batch in self._recording.batches([".".join((_ROW, *path)) for path in paths]):
             mappings.add(batch.column("vmas").flatten())
         whole = build(
-            mappings.records(),
+            mappings.columns(),
             kernel=metadata.kernel,
             hooks=metadata.hooks,
+            needless=metadata.needless,
             duration_s=sum(run.duration_s for run in runs),
             health=self._health,
             effort=metadata.effort,
             split=metadata.split,
+            stacks=self._stacks() if metadata.effort.stacks else {},
         )
         # Where no fault was timed, each interval has the cost of pte-trace's own.
         return whole if whole.reuse_cost else replace(whole, reuse_cost=self._cost)
 
 
-def record_of(vma: VmaRow, *, changed: int, named: int) -> VmaRecord:
-    """A row as it is added up; the numbers are of the latest rows of it, one for each.
-
-    *changed* is that of the latest in which its protection was changed, 0 if it never was.
-    """
-    return VmaRecord(
-        pid=vma.pid,
-        ppid=vma.ppid,
-        comm=vma.comm,
-        image=vma.image,
-        start=vma.start,
-        end=vma.end,
-        inode=vma.inode,
-        dev=vma.dev,
-        kind=vma.kind,
-        name=vma.name,
-        perms=vma.perms,
-        seen_ns=vma.seen_ns,
-        born_ns=vma.born_ns,
-        changed_ns=changed,
-        named_ns=named,
-        counts=vma.counts,
-    )
-
-
 _Path = tuple[str, ...]
 _ROW = "vmas.list.element"
+_OF_A_KEY = ("pid", "image", "start", "end", "inode", "dev", "perms")
+
+
+def _key(vma: Mapping[str, Any]) -> VmaKey:
+    *numbers, perms = (vma[name] for name in _OF_A_KEY)
+    pid, image, start, end, inode, dev = numbers
+    return pid, image, start, end, inode, dev, perms.endswith("s")
 
 
 def _leaves(totals: Counts) -> list[_Path]:
@@ -171,11 +177,10 @@ def _leaves(totals: Counts) -> list[_Path]:
     return paths
 
 
-# What makes two rows be of one record (see VmaRecord.vma), and what is as in the latest of them.
+# What makes two rows be of one VMA (see `same_vmas`), and what is as in the latest of them.
 _KEY = ("pid", "image", "start", "end", "inode", "dev", "shared", "name")
-_LATEST = ("ppid", "comm", "perms", "kind")
+_LATEST = ("ppid", "comm", "cgroup", "perms", "kind")
 _NUMBERS = [("row", "max"), ("changed", "max"), ("seen_ns", "min"), ("born_ns", "max")]
-_Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
@@ -196,7 +201,7 @@ class _Mappings:
     def __init__(self, leaves: Sequence[_Path]) -> None:
         self._leaves = leaves
         self._mappings: dict[tuple[Any, ...], _Mapping] = {}
-        self._sums: dict[_Path, _Numbers] = {
+        self._sums: dict[_Path, Numbers] = {
             path: np.zeros((0, BUCKETS) if "log2" in path else 0, np.int64) for path in leaves
         }
         self._rows = 0
@@ -205,7 +210,7 @@ class _Mappings:
         """Add the structs of *rows*, in the order of time."""
         if not len(rows):
             return
-        columns = {name: rows.field(name) for name in (*IDENTITY, *ORDER)}
+        columns = identities(rows)
         columns["shared"] = pc.ends_with(columns["perms"], "s")
         columns["row"] = np.arange(len(rows))
         columns["changed"] = np.where(self._changed(rows), self._rows + 1 + columns["row"], 0)
@@ -222,11 +227,14 @@ class _Mappings:
         places = self._known(groups, [columns[name].take(latest) for name in _LATEST])
         self._rows += len(rows)
         for path in self._leaves:
+            # Recorded before there was such a thing, it follows from others.
+            if rows.type.get_field_index(path[0]) < 0:
+                continue
             group = reduce(pa.StructArray.field, path[:-1], rows)
             if path[-1] == "log2":
                 numbers = _buckets(group, group_of, len(groups))
             else:
-                numbers = _by_group(_numbers(group.field(path[-1])), group_of, len(groups))
+                numbers = _by_group(numbers_of(group.field(path[-1])), group_of, len(groups))
             self._put(path, places, numbers)
 
     def _changed(self, rows: pa.StructArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -234,10 +242,10 @@ class _Mappings:
         changed = np.zeros(len(rows), np.bool_)
         for path in self._leaves:
             if path[0] == "protection_changes":
-                changed |= _numbers(reduce(pa.StructArray.field, path, rows)) > 0
+                changed |= numbers_of(reduce(pa.StructArray.field, path, rows)) > 0
         return changed
 
-    def _known(self, groups: pa.Table, latest: Sequence[pa.Array]) -> _Numbers:
+    def _known(self, groups: pa.Table, latest: Sequence[pa.Array]) -> Numbers:
         """The place of each group, new ones added."""
         keys = zip(*(groups.column(name).to_pylist() for name in _KEY), strict=True)
         numbers = zip(
@@ -258,7 +266,7 @@ class _Mappings:
             places[index] = mapping.place
         return places
 
-    def _put(self, path: _Path, places: _Numbers, numbers: _Numbers) -> None:
+    def _put(self, path: _Path, places: Numbers, numbers: Numbers) -> None:
         sums = self._sums[path]
         if len(sums) < len(self._mappings):
             grown = np.zeros((2 * len(self._mappings), *sums.shape[1:]), np.int64)
@@ -266,57 +274,60 @@ class _Mappings:
             self._sums[path] = sums = grown
         sums[places] += numbers
 
-    def records(self) -> Iterator[VmaRecord]:
-        """One for each mapping, program image and range."""
+    def columns(self) -> Columns:
+        """A row for each mapping, program image and range; its times are numbers of rows."""
+        rows = Columns.named(self._rows_of_nothing())
+        fits = sum(int(sums.sum()) for sums in self._sums.values()) <= np.iinfo(np.int32).max
+        numbers = np.zeros((len(rows), SIZE), np.int32 if fits else np.int64)
+        for family in RECORDED:
+            for name in family.parts:
+                numbers[:, family.at(name)] = self._of((family.name, name), len(rows))
+        tell_what_follows(numbers)
+        return replace(rows, numbers=numbers, times=self._times(len(rows)))
+
+    def _rows_of_nothing(self) -> Iterator[VmaRow]:
         for key, mapping in self._mappings.items():
             row = dict(zip(_KEY, key, strict=True)) | dict(
                 zip(_LATEST, mapping.latest, strict=True)
             )
             del row["shared"]
-            vma = VmaRow(
+            yield VmaRow(
                 **row,
                 seen_ns=mapping.seen_ns,
                 born_ns=mapping.born_ns,
-                counts=self._counts(mapping.place),
+                changed_ns=mapping.changed,
+                named_ns=mapping.named,
+                counts=NOTHING,
             )
-            yield record_of(vma, changed=mapping.changed, named=mapping.named)
 
-    def _counts(self, place: int) -> Counts:
-        changes, ptes, writable, readonly, omitted, faults = (
-            tuple(self._sum((group, name), place) for name in names)
-            for group, names in GROUPS.items()
-        )
-        costs = tuple(self._cost(outcome, place) for outcome in OUTCOMES)
-        return Counts(changes, ptes, writable, readonly, omitted, faults, costs)
+    def _of(self, path: _Path, rows: int) -> Numbers:
+        """0 for what is in no column."""
+        found = self._sums.get(path)
+        return np.zeros(rows, np.int64) if found is None or not len(found) else found[:rows]
 
-    def _sum(self, path: _Path, place: int) -> int:
-        return int(self._sums[path][place]) if path in self._sums else 0
-
-    def _cost(self, outcome: str, place: int) -> Histogram:
-        log2 = self._sums.get(("fault_ns", outcome, "log2"))
-        if log2 is None or not log2[place].any():
-            return UNMEASURED
-        return Histogram(
-            self._sum(("fault_ns", outcome, "sum"), place), tuple(log2[place].tolist())
-        )
+    def _times(self, rows: int) -> Times:
+        parts = [Times.none()]
+        for place, outcome in enumerate(OUTCOMES):
+            log2 = self._sums.get(("fault_ns", outcome, "log2"))
+            if log2 is None or not len(log2):
+                continue
+            timed = np.flatnonzero(log2[:rows].any(axis=1))
+            ns = self._of(("fault_ns", outcome, "sum"), rows)[timed]
+            parts.append(Times(timed, np.full(len(timed), place), ns, log2[timed]))
+        return Times(*map(np.concatenate, zip(*(part.columns for part in parts), strict=True)))
 
 
-def _numbers(array: pa.Array) -> _Numbers:
-    numbers: _Numbers = array.fill_null(0).to_numpy(zero_copy_only=False)
-    return numbers
-
-
-def _by_group(numbers: _Numbers, group_of: _Numbers, groups: int) -> _Numbers:
+def _by_group(numbers: Numbers, group_of: Numbers, groups: int) -> Numbers:
     """Exact: what a batch adds up to is far below 2^53."""
     return np.bincount(group_of, numbers, groups).astype(np.int64)
 
 
-def _buckets(costs: pa.StructArray, group_of: _Numbers, groups: int) -> _Numbers:
+def _buckets(costs: pa.StructArray, group_of: Numbers, groups: int) -> Numbers:
     """The histograms of each group added up, bucket by bucket."""
     lists = costs.field("log2")
-    lengths = _numbers(lists.value_lengths())
+    lengths = numbers_of(lists.value_lengths())
     before = np.cumsum(lengths) - lengths
-    starts = group_of * BUCKETS + _numbers(costs.field("first")) - before
-    numbers = _numbers(lists.flatten())
+    starts = group_of * BUCKETS + numbers_of(costs.field("first")) - before
+    numbers = numbers_of(lists.flatten())
     places = np.arange(len(numbers)) + np.repeat(starts, lengths)
     return _by_group(numbers, places, groups * BUCKETS).reshape(-1, BUCKETS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,14 +16,15 @@ from pte_trace.recording.reading import Recording
 class Recorder:
     """Killed at any moment, what was written up to the last interval can be read.
 
-    While intervals are added, *path* is a journal; `finish` puts Parquet in its place.
+    While intervals are added, *path* is a journal; `finish` puts Parquet in its place. What is
+    read back is what was added, but for one thing: a mapping that was in the interval before keeps
+    when it was first seen.
     """
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
         """Raises OSError."""
         # Arrow's own keep what was given back to them.
         pa.set_memory_pool(pa.system_memory_pool())
-        self._path = path
         self._journal = journal.Writer(path, metadata)
         self._counted: frozenset[pruning.Path] = frozenset()
 
@@ -35,17 +35,18 @@ class Recorder:
 
     def finish(self) -> None:
         """Raises OSError; the journal is left then."""
-        self._journal.close()
-        beside = self._path.with_name(self._path.name + ".unfinished")
+        target = self._journal.target
         try:
-            with Recording(self._path) as recording:
-                schema = pruning.schema(self._counted)
+            with (
+                Recording(Path(f"/proc/self/fd/{target.fileno()}")) as recording,
+                target.other() as file,
+            ):
                 effort = recording.metadata.effort
+                schema = pruning.schema(self._counted, effort)
                 pruned = (_pruned(batch, schema, effort) for batch in recording.batches())
-                parquet.write(beside, dumps(recording.metadata), schema, pruned)
-            os.replace(beside, self._path)
+                parquet.write(file, dumps(recording.metadata), schema, pruned)
         finally:
-            beside.unlink(missing_ok=True)
+            self._journal.close()
 
 
 def _pruned(batch: pa.RecordBatch, schema: pa.Schema, effort: Effort) -> pa.RecordBatch:

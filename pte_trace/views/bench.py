@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pte_trace.bench.results import ACCESSES, PHASES, Case, Faults, Macro, Micro, Tracing
-from pte_trace.records import OUTCOMES
+from pte_trace.counted.counters import OUTCOMES
 from pte_trace.views import sentences
 from pte_trace.views.document import SCHEMA
 from pte_trace.views.text import console

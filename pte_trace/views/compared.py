@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pte_trace.counted.flames import Path, tree
 from pte_trace.recording import noise
 from pte_trace.recording.comparison import (
     FEWEST_ALIKE,
@@ -32,6 +33,7 @@ _STYLES = {
     Judgement.UNKNOWN: "dim",
 }
 _SAYS = "says"
+_MOST_STACKS = 10
 
 
 def letter(place: int) -> str:
@@ -161,8 +163,39 @@ def text(comparison: Comparison) -> RenderableType:
         table,
         Text(),
         *(Text(line, style="dim") for line in rule(comparison)),
+        *(Text(line) for line in stacks(comparison)),
         *(Text(line, style="yellow") for line in reservations(comparison)),
     )
+
+
+def _per(comparison: Comparison) -> str:
+    return "a second" if comparison.per_second else "a run"
+
+
+def stacks(comparison: Comparison) -> Iterator[str]:
+    """The paths of write faults that differ most."""
+    for place, paths in comparison.stacks.items():
+        differing = [(path, numbers) for path, numbers in paths.items() if numbers[0] != numbers[1]]
+        differing.sort(key=lambda each: -abs(each[1][1] - each[1][0]))
+        if not differing:
+            continue
+        yield f"Stacks that differ most, A and {letter(place)}, write faults {_per(comparison)}:"
+        for path, (one, other) in differing[:_MOST_STACKS]:
+            comm, *frames = map(printable, path)
+            said = " < ".join((frames[-1], *reversed(frames[:-1]), comm))
+            yield f"  {one:,.4g} to {other:,.4g} ({other - one:+,.4g})  {said}"
+
+
+def _stack(path: Path, numbers: tuple[float, ...]) -> dict[str, Any]:
+    one, other = numbers
+    comm, *frames, happened = path
+    return {
+        "comm": comm,
+        "functions": frames[::-1],
+        "what": happened,
+        "write_faults": [one, other],
+        "difference": other - one,
+    }
 
 
 def document(comparison: Comparison) -> dict[str, Any]:
@@ -201,6 +234,14 @@ def document(comparison: Comparison) -> dict[str, Any]:
             }
             for line in comparison.lines
         ],
+        "stacks": [
+            {
+                "recording": place,
+                "per": "second" if comparison.per_second else "run",
+                "paths": [_stack(*each) for each in paths.items()],
+            }
+            for place, paths in comparison.stacks.items()
+        ],
     }
 
 
@@ -232,6 +273,16 @@ def write_csv(comparison: Comparison, stream: IO[str]) -> None:
     writer.writerows(_flat(comparison))
 
 
+def _flame_graphs(comparison: Comparison) -> Iterator[str]:
+    from pte_trace.views import flames
+
+    for place, paths in comparison.stacks.items():
+        if paths:
+            names = letter(0), letter(place)
+            title = f"Who writes: {names[0]} and {names[1]}"
+            yield flames.difference(title, tree(paths, flames.LEAST), names, _per(comparison))
+
+
 def page(comparison: Comparison) -> str:
     """One self-contained page."""
     from pte_trace.views import comparison_plots, page
@@ -246,6 +297,7 @@ def page(comparison: Comparison) -> str:
                 "Side by side", heads(comparison), map(cells, comparison.lines), words=[_SAYS]
             ),
             page.paragraphs(rule(comparison)),
+            page.flame_graphs([*_flame_graphs(comparison)]),
             page.plot_grid(comparison_plots.of_comparison(comparison)),
         ],
     )

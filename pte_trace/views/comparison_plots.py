@@ -7,10 +7,18 @@ from statistics import median
 
 import plotly.graph_objects as go
 
+from pte_trace.counted.counters import (
+    CAUSES,
+    OUTCOMES,
+    PTES_LEFT_READONLY,
+    PTES_MADE_WRITABLE,
+    REASONS,
+    WRITE_FAULTS,
+)
+from pte_trace.counted.counts import Histogram, total
+from pte_trace.counted.packed import BUCKETS
 from pte_trace.recording.comparison import Basis, Comparison, Subject
 from pte_trace.recording.summary import Run
-from pte_trace.records import BUCKETS, CAUSES, OUTCOMES, REASONS, Histogram
-from pte_trace.snapshot import total
 from pte_trace.views.plots import COLOURS, figure
 from pte_trace.views.sentences import duration
 
@@ -124,7 +132,7 @@ def of_comparison(comparison: Comparison) -> list[go.Figure]:
                 comparison,
                 "Write faults, by outcome",
                 OUTCOMES,
-                lambda run: run.counts.write_faults,
+                lambda run: run.counts[WRITE_FAULTS],
                 what="write faults",
                 y="outcome",
             )
@@ -138,7 +146,7 @@ def of_comparison(comparison: Comparison) -> list[go.Figure]:
                     *(f"writable: {each}" for each in CAUSES),
                     *(f"read-only: {each}" for each in REASONS),
                 ],
-                lambda run: run.counts.made_writable + run.counts.left_readonly,
+                lambda run: run.counts[PTES_MADE_WRITABLE] + run.counts[PTES_LEFT_READONLY],
                 what="PTEs",
                 y="cause or reason",
             )

@@ -9,13 +9,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pte_trace.facts import FunctionFacts, HostFacts
-from pte_trace.plan import HOOKS, Plan, Refusal, capabilities, degraded
+from pte_trace.host.facts import FunctionFacts, HostFacts
+from pte_trace.host.plan import HOOKS, Plan, Refusal, capabilities, degraded
 from pte_trace.views.printable import printable
 
 _SAID = {True: "yes", False: "no", None: "unknown"}
 _SWITCH = {True: "on", False: "off", None: "unknown"}
 _PIDS = {True: "the kernel's", False: "a namespace's, not the kernel's", None: "unknown"}
+_CGROUPS = {
+    "2": "version 2",
+    "both": "both versions: what was put into those of version 1 alone is not known to be there",
+    "1": "version 1: to which cgroup, unit or container a process belongs is not known",
+    None: "unknown",
+}
 _TRIED = {True: "yes", False: "no", None: "refused"}
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 
@@ -38,6 +44,7 @@ def _facts(facts: HostFacts) -> list[tuple[str, str]]:
         ("function tracing (ftrace)", _SWITCH[facts.ftrace_enabled]),
         ("kernel symbols", f"tried by name, below (kptr_restrict: {restrict}, of no matter)"),
         ("PIDs", _PIDS[facts.initial_pid_namespace]),
+        ("cgroups", _CGROUPS[facts.cgroups]),
         ("tracefs mounted", _SAID[facts.tracefs] + " (not needed)"),
         ("BCC", facts.bcc_version or "no" + _because(_impostor(facts))),
     ]
@@ -55,9 +62,12 @@ def _because(problem: str | None) -> str:
     return f": {problem}" if problem else ""
 
 
-def _function(name: str, function: FunctionFacts) -> tuple[str, str, str, str]:
+def _function(
+    name: str, function: FunctionFacts, preemptible: bool | None
+) -> tuple[str, str, str, str, str]:
     known = "no" if function.parameters is None else "yes"
-    return name, known, _TRIED[function.fentry], _TRIED[function.kprobe]
+    session = "not tried" if preemptible is False else _TRIED[function.session]
+    return name, known, _TRIED[function.fentry], session, _TRIED[function.kprobe]
 
 
 def page(facts: HostFacts, plan: Plan) -> RenderableType:
@@ -66,13 +76,16 @@ def page(facts: HostFacts, plan: Plan) -> RenderableType:
     for name, value in _facts(facts):
         found.add_row(Text(name), Text(printable(value)))
     found.add_row(Text("preemptible kernel"), Text(_SAID[facts.preemptible]))
+    found.add_row(Text("real-time kernel"), Text(_SAID[facts.realtime]))
+    found.add_row(Text("sessions of any number"), Text(_SAID[facts.sessions_unbounded]))
+    found.add_row(Text("typed pointers in probes"), Text(_SAID[facts.casts]))
     found.add_row(Text("soft-dirty bits"), Text(_SAID[facts.behavior.soft_dirty]))
     at_work = _OPTIMIZATION[facts.behavior.optimization]
     found.add_row(Text("mprotect optimization"), Text(at_work, style="bold"))
 
-    functions = _table("FUNCTION", "IN BTF", "FENTRY", "KPROBE")
+    functions = _table("FUNCTION", "IN BTF", "FENTRY", "SESSION", "KPROBE")
     for name, function in facts.functions.items():
-        functions.add_row(*_function(name, function))
+        functions.add_row(*_function(name, function, facts.preemptible))
 
     verdict = "cannot be traced as things are" if plan.refusal else "can be traced"
     parts: list[RenderableType] = [
@@ -96,7 +109,7 @@ def _table(*headings: str) -> Table:
 
 def _hooks(plan: Plan) -> Table:
     table = _table("HOOK", "ATTACHED TO", "HOW", "DEGRADED")
-    worse = {hook.name for hook in degraded(plan.attachments)}
+    worse = {hook.name for hook in degraded(plan.attachments, plan.needless)}
     for hook in HOOKS:
         attachment = plan.attachments.get(hook.name)
         where = (attachment.function, attachment.how.value) if attachment else ("-", "-")
@@ -112,7 +125,7 @@ def _needed(facts: HostFacts, plan: Plan) -> Table:
 
 
 def _degraded(plan: Plan) -> list[RenderableType]:
-    found = [(said, hook.mend) for hook, said in degraded(plan.attachments).items()]
+    found = [(said, hook.mend) for hook, said in degraded(plan.attachments, plan.needless).items()]
     if plan.by_process:
         found.append((plan.by_process.why, plan.by_process.mend))
     parts: list[RenderableType] = []
@@ -143,9 +156,13 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             "kprobes_armed": facts.kprobes_armed,
             "ftrace_enabled": facts.ftrace_enabled,
             "initial_pid_namespace": facts.initial_pid_namespace,
+            "cgroups": facts.cgroups,
             "tracefs": facts.tracefs,
             "kptr_restrict": facts.kptr_restrict,
             "preemptible": facts.preemptible,
+            "realtime": facts.realtime,
+            "sessions_unbounded": facts.sessions_unbounded,
+            "casts": facts.casts,
             "perf_event_paranoid": facts.perf_event_paranoid,
             "tables_are_locked_memory": facts.tables_are_locked_memory,
             "five_level_page_tables": facts.five_level_page_tables,
@@ -158,6 +175,7 @@ def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
             name: {
                 "parameters": function.parameters and list(function.parameters),
                 "fentry": function.fentry,
+                "session": function.session,
                 "kprobe": function.kprobe,
             }
             for name, function in facts.functions.items()

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import IO, Any
 
+from pte_trace.counted.counters import FAMILIES, OUTCOMES, PTES_NOT_INSPECTED, Family
+from pte_trace.counted.counts import NOTHING, Counts, Histogram
+from pte_trace.counted.snapshot import Snapshot
+from pte_trace.counted.where import where
 from pte_trace.effort import Effort
-from pte_trace.plan import Attachment
-from pte_trace.records import CAUSES, NOTHING, OMISSIONS, OUTCOMES, REASONS, Counts, Histogram
-from pte_trace.snapshot import Snapshot
+from pte_trace.host.plan import Attachment
+from pte_trace.views import stacks
 from pte_trace.views.printable import cell
 
 SCHEMA = 1
@@ -19,22 +22,26 @@ SCHEMA = 1
 
 def row(counts: Counts, effort: Effort) -> dict[str, Any]:
     """The counts as JSON's ROW. None (null) is what was not looked at, which is not 0."""
-    inspected = effort.inspects
-    return {
-        "protection_changes": dict(zip(CAUSES, counts.changes, strict=True)),
-        "ptes_changed": sum(counts.ptes_changed),
-        "ptes_inspected": counts.inspected if inspected else None,
-        "ptes_made_writable": sum(counts.made_writable) if inspected else None,
-        "ptes_left_readonly": {
-            reason: number if inspected else None
-            for reason, number in zip(REASONS, counts.left_readonly, strict=True)
-        },
-        "write_faults": dict(zip(OUTCOMES, counts.write_faults, strict=True)),
-        "fault_ns": {
-            outcome: _histogram(cost) if effort.times else None
-            for outcome, cost in zip(OUTCOMES, counts.costs, strict=True)
-        },
+    numbers = {family.name: _numbers(counts, family, effort) for family in FAMILIES}
+    costs = {
+        outcome: _histogram(cost) if effort.times else None
+        for outcome, cost in zip(OUTCOMES, counts.costs, strict=True)
     }
+    return {**numbers, "fault_ns": costs}
+
+
+def _numbers(counts: Counts, family: Family, effort: Effort) -> Any:
+    """A number, or one by each value of the labels, the outer one's first."""
+    known = effort.inspects or not family.inspected
+    if family.label is None or family.summed:
+        return counts.sum(family) if known else None
+    numbers: dict[str, Any] = {}
+    for (*outer, name), number in zip(family.values, counts[family], strict=True):
+        at = numbers
+        for value in outer:
+            at = at.setdefault(value, {})
+        at[name] = number if known else None
+    return numbers
 
 
 def _histogram(cost: Histogram) -> dict[str, Any]:
@@ -61,6 +68,11 @@ def _saved(snapshot: Snapshot, counts: Counts) -> dict[str, Any]:
     }
 
 
+def belongs(cgroup: str) -> dict[str, str | None]:
+    """Where a process belongs; None (null) for what is not known, or what there is not."""
+    return {"cgroup": cgroup or None, **where(cgroup)._asdict()}
+
+
 def document(snapshot: Snapshot) -> dict[str, Any]:
     """The whole snapshot, as JSON's schema 1 has it."""
     return {
@@ -73,7 +85,12 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
         "duration_s": round(snapshot.duration_s, 6),
         "totals": row(snapshot.totals, snapshot.effort),
         "processes": [
-            {"pid": process.pid, "comm": process.comm, **row(process.counts, snapshot.effort)}
+            {
+                "pid": process.pid,
+                "comm": process.comm,
+                **belongs(process.cgroup),
+                **row(process.counts, snapshot.effort),
+            }
             for process in snapshot.processes
         ],
         "vmas": [
@@ -93,16 +110,16 @@ def document(snapshot: Snapshot) -> dict[str, Any]:
             "map_full": snapshot.health.map_full,
             "missed_runs": snapshot.health.missed_runs,
             "probe_seconds": snapshot.health.probe_seconds,
-            "ptes_not_inspected": {
-                omission: number if snapshot.effort.inspects else None
-                for omission, number in zip(OMISSIONS, snapshot.totals.not_inspected, strict=True)
-            },
+            "names_full": snapshot.health.paths_full,
+            "timings_full": snapshot.health.timings_full,
+            PTES_NOT_INSPECTED.name: _numbers(snapshot.totals, PTES_NOT_INSPECTED, snapshot.effort),
         },
         "savings": {
             **_saved(snapshot, snapshot.totals),
             "avoidable_faults": snapshot.totals.avoidable,
             "reuse_fault_ns": snapshot.reuse_cost and snapshot.reuse_cost.nanoseconds,
         },
+        "stacks": stacks.document(snapshot),
     }
 
 
@@ -120,7 +137,7 @@ def _flat(entry: dict[str, Any]) -> Iterator[tuple[str, Any]]:
                 for what in ("count", "sum"):
                     yield f"{name}_{outcome}_{what}", cost and cost[what]
         elif isinstance(value, dict):
-            yield from ((f"{name}_{inner}", count) for inner, count in value.items())
+            yield from ((f"{name}_{inner}", count) for inner, count in _flat(value))
         else:
             yield name, value
 

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from pathlib import PurePath
 from typing import IO, Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from pte_trace.behavior import Behavior
-from pte_trace.effort import TABLES_PER_CHANGE
-from pte_trace.explanation import Explanation, Finding, Value
-from pte_trace.records import CAUSES, JIT, OMISSIONS, OUTCOMES, CallSite, Frame
-from pte_trace.snapshot import Snapshot, VmaRow, total
+from pte_trace.counted.counters import (
+    AVOIDABLE,
+    CAUSES,
+    PROTECTION_CHANGES,
+    PTES_CHANGED,
+    PTES_NOT_INSPECTED,
+    WP_OUTCOME,
+    WRITE_FAULTS,
+)
+from pte_trace.counted.counts import total
+from pte_trace.counted.explanation import Explanation, Finding, Value
+from pte_trace.counted.mapping import Event, Stack, VmaRow
+from pte_trace.counted.snapshot import Snapshot
+from pte_trace.effort import TABLES_PER_CHANGE, Effort
+from pte_trace.host.behavior import Behavior
 from pte_trace.views import document as snapshot_document
-from pte_trace.views import sentences
+from pte_trace.views import sentences, stacks
 from pte_trace.views.printable import printable
 from pte_trace.views.sentences import several
 
 Evidence = Mapping[str, Value]
 
 _REUSE, _COPY, _OTHER = "write_faults.wp_reuse", "write_faults.wp_copy", "write_faults.other"
-_SHARED, _CLEAN = "ptes_left_readonly.shared", "ptes_left_readonly.clean"
+_CLEAN = "ptes_left_readonly.clean"
 # What there is to say of every mapping of every program: told once for all of them.
-_ORDINARY = {"no_pages", "not_asked", "no_change", "first_touch"}
+_ORDINARY = {"no_pages", "not_asked", "fork", "never_writable", "unknown", "first_touch"}
 # Faults on write-protected pages that starting a program and forking it may cost anyway.
 _FEW = 100
 
@@ -49,6 +58,11 @@ def _several(evidence: Evidence, field: str, noun: str) -> str:
     return several(evidence[field] or 0, noun)
 
 
+def _avoidable(evidence: Evidence) -> str:
+    faults = (evidence.get(f"wp_protected_by.wp_reuse.{cause}") for cause in AVOIDABLE)
+    return several(sum(each or 0 for each in faults), "avoidable fault")
+
+
 def _clean(evidence: Evidence) -> str:
     said = f"{_several(evidence, _CLEAN, 'PTE')} stayed read-only: nothing was written to the page"
     said += " since it was mapped or cleaned"
@@ -58,20 +72,45 @@ def _clean(evidence: Evidence) -> str:
     return f"{said}. {taken[0]} then only needed the PTE changed, {taken[1]} had to copy."
 
 
-def _not_alone(evidence: Evidence) -> str:
-    copied = f"{_several(evidence, _COPY, 'write')} had to copy a page."
-    if not evidence[_SHARED]:
-        return copied
-    return (
-        f"{_several(evidence, _SHARED, 'PTE')} stayed read-only for want of a page that is this"
-        f" process's alone; {copied}"
+def _met(evidence: Evidence, cause: str) -> str:
+    """What became of the write faults that met a page that it had write-protected."""
+    reused, copied = (
+        int(evidence[f"wp_protected_by.{outcome}.{cause}"] or 0) for outcome in WP_OUTCOME.names
     )
+    said = []
+    if reused:
+        said.append(f"{several(reused, 'write')} only needed the entry changed")
+    if copied:
+        said.append(f"{several(copied, 'write')} had to copy the page")
+    return " and ".join(said)
+
+
+def _fork(evidence: Evidence) -> str:
+    ptes, pmds = (int(evidence.get(f"{each}_protected_by_fork") or 0) for each in ("ptes", "pmds"))
+    said = f"fork() write-protected {sentences.entries(ptes, pmds)} here" if ptes or pmds else ""
+    met = _met(evidence, "fork")
+    if not met:
+        return f"{said}; none was written to since."
+    if not said:
+        said = "A fork had write-protected pages here"
+    return f"{said}; {met}. {_children(evidence)}"
+
+
+def _left(evidence: Evidence, reason: str) -> str:
+    """The entries that were left read-only for it."""
+    ptes, pmds = (evidence.get(f"{each}_left_readonly.{reason}") or 0 for each in ("ptes", "pmds"))
+    return sentences.entries(ptes, pmds)
 
 
 def _children(evidence: Evidence) -> str:
     if traced := evidence["children_traced"]:
-        return f"{traced:,} traced"
-    return f"{evidence['children_seen']:,} seen while it was traced"
+        copied, reused = (
+            int(evidence.get(f"children_{outcome}") or 0) for outcome in ("wp_copy", "wp_reuse")
+        )
+        return f"Children: {traced:,} traced, which copied {copied:,} and reused {reused:,} here."
+    if seen := evidence.get("children_seen"):
+        return f"Children: {seen:,} seen while it was traced."
+    return "No child of this process was seen: it may be the child, or its children are gone."
 
 
 _SAID: Mapping[str, _Said] = {
@@ -84,10 +123,9 @@ _SAID: Mapping[str, _Said] = {
     "no_optimization": _Said(
         lambda e: (
             "This kernel leaves PTEs read-only when protection is changed;"
-            f" {_several(e, _REUSE, 'avoidable fault')} here only needed the PTE changed."
+            f" {_avoidable(e)} here only needed the PTE changed."
         ),
-        "Which of them a change is to blame for, and which a fork whose child is gone, or reclaim.",
-        remedy="Linux 6.0 or newer (commit 64fe24a3e05e).",
+        remedy="Linux 6.0 or newer (commit 64fe24a3e05e), 6.2 for huge pages.",
     ),
     "not_inspected": _Said(
         lambda e: "No PTE was looked at (--inspect none).",
@@ -112,19 +150,36 @@ _SAID: Mapping[str, _Said] = {
     ),
     "omitted_huge": _Said(
         lambda e: (
-            f"{_several(e, 'ptes_not_inspected.huge', 'page')} lay in huge pages, which have no"
-            " PTEs to look at."
+            f"{_several(e, 'ptes_not_inspected.huge', 'page')} lay in pages larger than 2 MiB,"
+            " whose entries are not looked at."
         ),
-        "Whether the huge pages were made writable: kernels do so since 6.2 (c27f479ef542).",
-        "Without huge pages (madvise MADV_NOHUGEPAGE) each page has a PTE.",
+        "Whether these were made writable.",
+    ),
+    "huge": _Said(
+        lambda e: (
+            f"{_several(e, 'pmds_left_readonly.huge', 'huge page')} stayed read-only: this kernel"
+            " does not make huge pages writable when protection is changed."
+            f" {_several(e, _REUSE, 'write')} then only needed the entry changed,"
+            f" {_several(e, _COPY, 'write')} had to copy."
+        ),
+        remedy="Linux 6.2 or newer (c27f479ef542); or small pages there (madvise MADV_NOHUGEPAGE).",
+    ),
+    "hugetlb": _Said(
+        lambda e: (
+            "No kernel makes hugetlb pages writable when protection is changed (read up to Linux"
+            f" 7.2). {_several(e, _REUSE, 'write')} then only needed the entry changed,"
+            f" {_several(e, _COPY, 'write')} had to copy."
+        ),
+        remedy="Transparent huge pages (Linux 6.2 or newer), if they do as well.",
     ),
     "no_pages": _Said(
-        lambda e: "Protection was changed where no page was mapped yet: there was nothing to save."
+        lambda e: "Protection was changed where no page was mapped: there was nothing to save."
     ),
     "unprotect_asks_not": _Said(
         lambda e: (
             "Lifting userfaultfd's write protection did not ask for writable PTEs;"
-            f" {_several(e, _REUSE, 'avoidable fault')} followed."
+            f" {_several(e, 'wp_protected_by.wp_reuse.uffd_unprotect', 'avoidable fault')}"
+            " followed."
         ),
         remedy="Linux 6.3 or newer (commit 931298e103c2).",
     ),
@@ -136,8 +191,9 @@ _SAID: Mapping[str, _Said] = {
     ),
     "soft_dirty": _Said(
         lambda e: (
-            f"{_several(e, 'ptes_left_readonly.soft_dirty', 'PTE')} stayed read-only: soft-dirty"
-            " tracking must see the next write."
+            "Soft-dirty tracking must see the next write to a page:"
+            f" {_met(e, 'soft_dirty') or 'there was none'}. Protection changes left"
+            f" {_left(e, 'soft_dirty')} read-only for it."
         ),
         "Who tracks: a checkpoint (CRIU), or whatever else wrote 4 to /proc/PID/clear_refs.",
         "No tracking of this process; memory mapped after the last clear_refs is not tracked.",
@@ -157,63 +213,69 @@ _SAID: Mapping[str, _Said] = {
         lambda e: (
             "userfaultfd write protection is armed:"
             f" {_several(e, 'write_faults.wp_uffd', 'write fault')} went to its monitor,"
-            f" {_several(e, 'ptes_left_readonly.uffd_wp', 'PTE')} stayed read-only for it after"
+            f" {_left(e, 'uffd_wp')} stayed read-only for it after"
             " another change."
         ),
         remedy="The monitor lifting it (UFFDIO_WRITEPROTECT without MODE_WP) before the program"
         " writes.",
     ),
     "left_in_shared": _Said(
-        lambda e: f"{_several(e, _SHARED, 'PTE')} of a shared mapping stayed read-only.",
+        lambda e: f"{_left(e, 'shared')} of a shared mapping stayed read-only.",
         "Why.",
     ),
-    "file_pages": _Said(
-        _not_alone,
-        "Which of them were the file's own pages and which were shared with another process.",
-        "Writing to the pages before the change: then they are copies of the process's own.",
-    ),
-    "not_written_before": _Said(
-        lambda e: f"{_not_alone(e)} No first write to this mapping was seen before.",
-        "Whether its pages were only read so far (the zero page), or were there before the trace:"
-        " written earlier, or inherited by a fork.",
-        "Writing to the pages before the change, and no other process that has them.",
+    "not_exclusive": _Said(
+        lambda e: (
+            f"{_left(e, 'shared')} stayed read-only for want of a page that is this process's"
+            " alone, and not a file's or the zero page."
+        )
     ),
     "fork": _Said(
-        lambda e: (
-            f"{_not_alone(e)} The process had children ({_children(e)}): a forked one shares memory"
-            " until it writes to it or executes a program."
-        ),
-        "Whether a child was alive, and shared the page, when protection was changed, or it was"
-        " something else: a page merged by KSM, one only read so far, before Linux 5.18 one still"
-        " in a CPU's LRU batch.",
-        "No living fork at the time of the change (vfork or posix_spawn share without copying), or"
-        " MADV_DONTFORK on this memory.",
+        _fork,
+        "Whether another process has the page still. Before Linux 5.19 pages do not tell that they"
+        " were shared: there it is a fork where one was seen, or the page was copied.",
+        "vfork() or posix_spawn(), which copy no page tables; MADV_DONTFORK on this memory;"
+        " gc.freeze() and fewer writes in what is forked. No protection change could save them.",
     ),
-    "not_exclusive": _Said(
-        _not_alone,
-        "With whom: another process of a fork that is not traced or was gone before it was seen, a"
-        " page merged by KSM, one only read so far, before Linux 5.18 one still in a CPU's LRU"
-        " batch.",
-        "No living fork at the time of the change, or MADV_DONTFORK on this memory.",
+    "never_writable": _Said(
+        lambda e: (
+            "Of pages that were a file's or the zero page, mapped by a read,"
+            f" {_met(e, 'never_writable')}. No protection change could save them."
+        ),
+        remedy="Writing to the pages before they are read.",
     ),
     "unexplained": _Said(
         lambda e: (
-            "Protection changes left"
-            f" {_several(e, 'ptes_left_readonly', 'PTE')} read-only, and"
-            f" {_several(e, _COPY, 'write')} had to copy: that does not explain"
-            f" {_several(e, _REUSE, 'avoidable fault')}."
+            f"{_avoidable(e)} here met pages that protection changes"
+            " had write-protected. Those that were seen to ask for writable entries left"
+            f" {_several(e, 'ptes_left_readonly', 'PTE')} and"
+            f" {_several(e, 'pmds_left_readonly', 'huge page')} read-only, which does not explain"
+            " all."
         ),
-        "What took the write permission: a fork whose child is gone, clear_refs, reclaim, KSM,"
-        " migration, or a change before the trace.",
+        "Why: a change before the trace, or one whose mapping has another range now.",
     ),
-    "no_change": _Said(
+    "unknown": _Said(
+        lambda e: f"{_met(e, 'unknown')}: what had write-protected it was not seen.",
+        "What it was: a change before the trace, a page that was swapped in by a read, or KSM.",
+    ),
+    "tracked": _Said(
         lambda e: (
-            "No protection change left write-protected pages here, yet"
-            f" {_several(e, _REUSE, 'write')} only needed the PTE changed,"
-            f" {_several(e, _COPY, 'write')} had to copy the page."
+            f"{_several(e, 'write_faults.wp_tracked', 'write fault')} only noted that a page was"
+            " written to: asynchronous userfaultfd tracking, which asks for just that."
         ),
-        "What made them so: a file's page or the zero page written for the first time, a fork,"
-        " clear_refs, reclaim, KSM, or a change before the trace.",
+        "Who tracks: what registered the memory with UFFD_FEATURE_WP_ASYNC (PAGEMAP_SCAN).",
+    ),
+    "uffd_missing": _Said(
+        lambda e: (
+            f"{_several(e, 'write_faults.uffd_missing', 'write fault')} met a missing page, which"
+            " a userfaultfd monitor filled. No protection change could save them."
+        )
+    ),
+    "split": _Said(
+        lambda e: (
+            f"{_several(e, 'pmds_split', 'huge page')} became small ones: up to 512 write faults"
+            " may follow where one was."
+        ),
+        "Why: a change or an unmapping of a part, a write to a page that a fork shares, reclaim.",
     ),
     "shared_write": _Said(
         lambda e: (
@@ -226,12 +288,13 @@ _SAID: Mapping[str, _Said] = {
             "NUMA balancing took the mapping's pages away"
             f" {_several(e, 'protection_changes.numa_hint', 'time')} to see who uses them."
         ),
-        remedy="sysctl kernel.numa_balancing=0, if memory is where it is used anyway.",
+        "How many PTEs of a large folio one fault gave back: one of them is counted.",
+        "sysctl kernel.numa_balancing=0, if memory is where it is used anyway.",
     ),
     "first_touch": _Said(
         lambda e: (
             f"{_several(e, _OTHER, 'write fault')} never came to a write-protected page: first"
-            " touch, swap-in, huge page or NUMA hint. No protection change could save them."
+            " touch, swap-in or NUMA hint. No protection change could save them."
         )
     ),
     "error": _Said(
@@ -263,7 +326,10 @@ def report(snapshot: Snapshot, explanations: Iterable[Explanation]) -> Renderabl
 
 
 def _process(pid: int, found: list[Explanation], snapshot: Snapshot) -> Iterable[RenderableType]:
-    yield Text(f"Process {pid}, {printable(found[0].vma.comm)}", style="bold")
+    vma = found[0].vma
+    yield Text(f"Process {pid}, {printable(vma.comm)}", style="bold")
+    if vma.cgroup:
+        yield _indent(f"cgroup {printable(vma.cgroup)}", 2, "dim")
     ordinary = [each for each in found if _is_ordinary(each)]
     for explanation in found:
         if explanation not in ordinary:
@@ -273,19 +339,19 @@ def _process(pid: int, found: list[Explanation], snapshot: Snapshot) -> Iterable
 
 
 def _is_ordinary(explanation: Explanation) -> bool:
-    faults = dict(zip(OUTCOMES, explanation.vma.counts.write_faults, strict=True))
+    faults = explanation.vma.counts.by_name(WRITE_FAULTS)
     few = faults["wp_reuse"] + faults["wp_copy"] < _FEW
     return few and set(explanation.kinds) <= _ORDINARY
 
 
 def _together(ordinary: list[Explanation]) -> str:
     totals = total(each.vma.counts for each in ordinary)
-    by_outcome = zip(OUTCOMES, totals.write_faults, strict=True)
+    by_outcome = totals.by_name(WRITE_FAULTS).items()
     outcomes = ", ".join(f"{number:,} {name}" for name, number in by_outcome if number)
     return (
-        f"{several(len(ordinary), 'further mapping')}, where no write fault is known to come of a"
-        f" protection change: {several(sum(totals.changes), 'change')},"
-        f" {several(sum(totals.write_faults), 'write fault')}"
+        f"{several(len(ordinary), 'further mapping')}, where no write fault came of a protection"
+        f" change that was seen: {several(totals.sum(PROTECTION_CHANGES), 'change')},"
+        f" {several(totals.sum(WRITE_FAULTS), 'write fault')}"
         f"{f' ({outcomes})' if outcomes else ''}."
     )
 
@@ -294,14 +360,14 @@ def _mapping(explanation: Explanation, snapshot: Snapshot) -> Iterable[Renderabl
     vma = explanation.vma
     yield _indent(f"{vma.start:x}-{vma.end:x}  {vma.perms}  {printable(vma.name)}", 2, "bold")
     for cause, changes, ptes in zip(
-        CAUSES, vma.counts.changes, vma.counts.ptes_changed, strict=True
+        CAUSES, vma.counts[PROTECTION_CHANGES], vma.counts[PTES_CHANGED], strict=True
     ):
         if changes:
             yield _indent(
                 f"Changed by {cause} {several(changes, 'time')}, {several(ptes, 'PTE')}.", 4
             )
             if snapshot.effort.stacks:
-                yield from _calls(vma, cause, changes)
+                yield from _calls(vma, cause, changes, snapshot.effort)
     for finding in explanation.findings:
         yield _indent(_what(finding, vma, snapshot), 4)
         evidence = ", ".join(f"{name} = {_value(v)}" for name, v in finding.evidence.items())
@@ -309,16 +375,40 @@ def _mapping(explanation: Explanation, snapshot: Snapshot) -> Iterable[Renderabl
         for name, said in _beside(finding).items():
             if said:
                 yield _indent(f"{name.replace('_', ' ')}: {said}", 8)
+    yield from _writers(vma, snapshot.effort)
 
 
-def _calls(vma: VmaRow, cause: str, changes: int) -> Iterable[RenderableType]:
+def _calls(vma: VmaRow, cause: str, changes: int, effort: Effort) -> Iterable[RenderableType]:
     """The calls behind so many *changes*; another process or the kernel itself made the rest."""
-    sites = [site for site in vma.call_sites if site.cause == cause]
-    for site in sites:
-        yield _indent(f"{site.calls:,} × {' < '.join(map(_frame, site.frames))}", 8)
-    others = changes - sum(site.calls for site in sites)
-    if others > 0:
+    found = [each for each in vma.stacks if each.event == Event(PROTECTION_CHANGES.name, cause)]
+    for stack in found:
+        yield _indent(f"{stack.count:,} × {stacks.frames(stack)}", 8)
+    yield from _unnamed(found)
+    others = changes - sum(stack.count for stack in found)
+    if effort.stacks > 1:
+        yield _indent(f"a sample: of one of {effort.stacks:,} changes is told", 8, "dim")
+    elif others > 0:
         yield _indent(f"{others:,} × [no call of this process is known]", 8)
+
+
+def _writers(vma: VmaRow, effort: Effort) -> Iterable[RenderableType]:
+    """From where the mapping was written to, by outcome and origin."""
+    found = [each for each in vma.stacks if each.event.is_fault]
+    sample = "" if effort.stacks == 1 else f", a sample: one of {effort.stacks:,}"
+    for outcome, faults in vma.counts.by_name(WRITE_FAULTS).items():
+        of_outcome = [each for each in found if each.event.value == outcome]
+        if not faults or not of_outcome:
+            continue
+        yield _indent(f"{several(faults, 'write fault')} ({outcome}), by who wrote{sample}:", 4)
+        for stack in of_outcome:
+            said = f"{stack.count:,} × {stack.event.origin}: {stacks.frames(stack)}"
+            yield _indent(said, 8)
+    yield from _unnamed(found)
+
+
+def _unnamed(found: Iterable[Stack]) -> Iterator[RenderableType]:
+    for line in stacks.why_unnamed(found):
+        yield _indent(line, 8, "dim")
 
 
 def _indent(text: str, by: int, style: str = "") -> Padding:
@@ -331,16 +421,6 @@ def _value(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:,}"
 
 
-def _frame(frame: Frame) -> str:
-    if frame.file is None:
-        return f"[unknown] {frame.address:#x}"
-    if frame.file == JIT:
-        return f"{JIT} {frame.address:#x}"
-    place = frame.address if frame.offset is None else frame.offset
-    file = printable(PurePath(frame.file).name)
-    return f"{printable(frame.function or hex(place))} ({file})"
-
-
 def write_json(
     snapshot: Snapshot, behavior: Behavior, explanations: Iterable[Explanation], stream: IO[str]
 ) -> None:
@@ -349,7 +429,6 @@ def write_json(
         {
             **snapshot_document.document(snapshot),
             "behavior": asdict(behavior),
-            "stacks": {"lost": snapshot.health.stacks_full} if snapshot.effort.stacks else None,
             "explanations": [_explanation(each, snapshot) for each in explanations],
         },
         stream,
@@ -360,15 +439,18 @@ def write_json(
 def _explanation(explanation: Explanation, snapshot: Snapshot) -> dict[str, Any]:
     vma, effort = explanation.vma, snapshot.effort
     seconds = snapshot.seconds_saved(vma.counts)
-    omitted = dict(zip(OMISSIONS, vma.counts.not_inspected, strict=True))
+    omitted = vma.counts.by_name(PTES_NOT_INSPECTED)
     return {
         "pid": vma.pid,
         "start": hex(vma.start),
         "end": hex(vma.end),
         "name": vma.name,
+        "cgroup": vma.cgroup or None,
         "ptes_not_inspected": omitted if effort.inspects else None,
         "seconds_saved_at_most": seconds,
-        "call_sites": [_call_site(site) for site in vma.call_sites] if effort.stacks else None,
+        "call_sites": [_call_site(each) for each in vma.stacks if not each.event.is_fault]
+        if effort.stacks
+        else None,
         "findings": [
             {
                 "finding": finding.kind,
@@ -381,14 +463,9 @@ def _explanation(explanation: Explanation, snapshot: Snapshot) -> dict[str, Any]
     }
 
 
-def _call_site(site: CallSite) -> dict[str, Any]:
-    frames = [
-        {
-            "address": hex(frame.address),
-            "function": frame.function,
-            "file": frame.file,
-            "file_address": None if frame.offset is None else hex(frame.offset),
-        }
-        for frame in site.frames
-    ]
-    return {"cause": site.cause, "calls": site.calls, "frames": frames}
+def _call_site(stack: Stack) -> dict[str, Any]:
+    return {
+        "cause": stack.event.value,
+        "calls": stack.count,
+        "frames": stacks.frames_document(stack.frames),
+    }

@@ -9,6 +9,7 @@ from typing import Any
 
 from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
+from pte_trace.target import Target
 from pte_trace.views import document
 
 
@@ -21,7 +22,7 @@ class JsonLines:
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
         """Raises OSError."""
-        self._stream = path.open("w", encoding="utf-8")
+        self._target = Target(path)
         self._write(metadata.document())
 
     def add(self, interval: Interval) -> None:
@@ -29,11 +30,10 @@ class JsonLines:
         self._write({**_moment(interval), **document.document(interval.snapshot)})
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(line) + "\n")
-        self._stream.flush()
+        self._target.append(f"{json.dumps(line)}\n".encode())
 
     def finish(self) -> None:
-        self._stream.close()
+        self._target.close()
 
 
 class CsvLines:
@@ -41,16 +41,15 @@ class CsvLines:
 
     def __init__(self, path: Path, metadata: Metadata) -> None:
         """Raises OSError."""
-        self._stream = path.open("w", encoding="utf-8")
+        self._target = Target(path)
         self._header = True
 
     def add(self, interval: Interval) -> None:
         """Raises OSError."""
         lines = io.StringIO()
         document.write_csv(interval.snapshot, lines, header=self._header, first=_moment(interval))
+        self._target.append(lines.getvalue().encode())
         self._header = False
-        self._stream.write(lines.getvalue())
-        self._stream.flush()
 
     def finish(self) -> None:
-        self._stream.close()
+        self._target.close()

@@ -18,7 +18,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from pte_trace.snapshot import SORT_FIELDS, Snapshot
+from pte_trace.counted.order import SORT_FIELDS
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.views import text
 
 _LINES_BELOW = 2
@@ -43,7 +44,7 @@ def _line(said: str, style: str = "") -> Text:
     return Text(said, style=style, no_wrap=True, overflow="ellipsis")
 
 
-class _View:
+class View:
     """What is shown of the snapshots; the keys change it."""
 
     def __init__(self, sort: str, rows: int | None) -> None:
@@ -158,7 +159,7 @@ def show(
 
     Ctrl-Z gives the terminal back until it goes on in the foreground; meanwhile it is counted.
     """
-    view = _View(sort, rows)
+    view = View(sort, rows)
     console = Console(highlight=False)
     readings = _Readings(source, interval, count)
     with _Signals() as signals:
@@ -178,4 +179,4 @@ def show(
                         view.press(key)
                     readings.take()
     if readings.latest is not None:
-        console.print(text.report(source.total()))
+        console.print(text.report(source.total(), rows))

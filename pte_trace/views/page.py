@@ -9,15 +9,18 @@ from string import Template
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from pte_trace.counted.flames import faults, tree
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.summary import Summary
-from pte_trace.views import plots, recorded, sentences
+from pte_trace.views import flames, plots, recorded, sentences, stacks
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="$policy">
 <link rel="icon" href="data:,">
 <title>$title</title>
 <style>
@@ -44,13 +47,20 @@ $body
 </body>
 </html>
 """)
+# What is in the page, and nothing from elsewhere.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
 _HOOK = ("hook", "attached to", "how", "degraded")
 _CONFIG = {"responsive": True, "displaylogo": False, "displayModeBar": False}
 
 
 def page(title: str, parts: Iterable[str]) -> str:
     """*parts* are HTML."""
-    return _PAGE.substitute(title=html.escape(title), plotly=get_plotlyjs(), body="\n".join(parts))
+    return _PAGE.substitute(
+        title=html.escape(title), policy=_POLICY, plotly=get_plotlyjs(), body="\n".join(parts)
+    )
 
 
 def paragraphs(lines: Iterable[str]) -> str:
@@ -90,6 +100,19 @@ def plot_grid(figures: Iterable[go.Figure]) -> str:
     return f'<div class="plots">{shown}</div>'
 
 
+def flame_graphs(graphs: Sequence[str]) -> str:
+    """With what they need; nothing where there are none."""
+    return "\n".join((flames.style(), *graphs, flames.script())) if graphs else ""
+
+
+def _who_writes(whole: Snapshot) -> list[str]:
+    paths = {path: (number,) for path, number in faults(whole).items()}
+    if not paths:
+        return []
+    notes = stacks.sample(whole.effort)
+    return [flames.graph("Who writes", tree(paths, flames.LEAST), notes=notes)]
+
+
 def report(metadata: Metadata, summary: Summary, *, ended: bool) -> str:
     """The page of one recording."""
     whole = summary.whole
@@ -100,6 +123,7 @@ def report(metadata: Metadata, summary: Summary, *, ended: bool) -> str:
             paragraphs([recorded.heading(metadata, summary), sentences.heading(whole).plain]),
             paragraphs([sentences.summary(whole).plain]),
             notes(said),
+            flame_graphs(_who_writes(whole)),
             plot_grid(plots.of_recording(summary.timeline, whole)),
             table(
                 "Hooks",

@@ -7,14 +7,27 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
+from pte_trace.counted.counters import (
+    CAUSES,
+    OUTCOMES,
+    PTES_LEFT_READONLY,
+    PTES_MADE_WRITABLE,
+    REASONS,
+    WRITE_FAULTS,
+)
+from pte_trace.counted.counts import Counts
+from pte_trace.counted.mapping import ProcessRow, VmaRow
+from pte_trace.counted.packed import BUCKETS
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.recording.summary import Span
-from pte_trace.records import BUCKETS, CAUSES, OUTCOMES, REASONS, Counts
-from pte_trace.snapshot import ProcessRow, Snapshot, VmaRow
 from pte_trace.views.printable import printable
 from pte_trace.views.sentences import duration
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#999999", "#000000")
+# Okabe and Ito's colours, which colour-blind readers can tell apart; the sixth is Tol's.
+COLOURS = (
+    *("#D55E00", "#E69F00", "#CC79A7", "#56B4E9"),
+    *("#F0E442", "#332288", "#999999", "#000000"),
+)
 _OUTCOME_COLOURS = dict(zip(OUTCOMES, COLOURS, strict=True))
 _MADE_WRITABLE = "#009E73"
 _LEFT_READONLY = "#0072B2"
@@ -54,14 +67,14 @@ def faults_over_time(timeline: Sequence[Span]) -> go.Figure:
         (
             go.Scatter(
                 x=[span.end for span in spans],
-                y=[span.counts.write_faults[place] / span.duration_s for span in spans],
+                y=[span.counts[WRITE_FAULTS][place] / span.duration_s for span in spans],
                 name=outcome,
                 stackgroup="faults",
                 mode="lines+markers" if len(spans) < 3 else "lines",
                 line={"color": _OUTCOME_COLOURS[outcome], "width": 1},
             )
             for place, outcome in enumerate(OUTCOMES)
-            if any(span.counts.write_faults[place] for span in spans)
+            if any(span.counts[WRITE_FAULTS][place] for span in spans)
         ),
         x="time (UTC)",
         y="write faults per second",
@@ -96,7 +109,7 @@ def outcomes(totals: Counts) -> go.Figure:
         "How write faults ended",
         [
             go.Bar(
-                x=list(totals.write_faults),
+                x=list(totals[WRITE_FAULTS]),
                 y=list(OUTCOMES),
                 orientation="h",
                 marker={"color": list(_OUTCOME_COLOURS.values())},
@@ -116,14 +129,14 @@ def protection_changes(totals: Counts) -> go.Figure:
         "PTEs made writable, or left read-only",
         [
             go.Bar(
-                x=list(totals.made_writable),
+                x=list(totals[PTES_MADE_WRITABLE]),
                 y=[f"writable: {cause}" for cause in CAUSES],
                 name="made writable, by cause",
                 orientation="h",
                 marker={"color": _MADE_WRITABLE},
             ),
             go.Bar(
-                x=list(totals.left_readonly),
+                x=list(totals[PTES_LEFT_READONLY]),
                 y=[f"read-only: {reason}" for reason in REASONS],
                 name="left read-only, by reason",
                 orientation="h",
@@ -187,7 +200,7 @@ def _top(
         title,
         (
             go.Bar(
-                x=[row.counts.write_faults[place] for row in rows],
+                x=[row.counts[WRITE_FAULTS][place] for row in rows],
                 y=places,
                 name=outcome,
                 orientation="h",
@@ -196,7 +209,7 @@ def _top(
                 hovertemplate="%{customdata}: %{x:,} " + outcome + "<extra></extra>",
             )
             for place, outcome in enumerate(OUTCOMES)
-            if any(row.counts.write_faults[place] for row in rows)
+            if any(row.counts[WRITE_FAULTS][place] for row in rows)
         ),
         x="write faults",
         y=what,
@@ -221,7 +234,7 @@ def _top(
 
 def of_recording(timeline: Sequence[Span], whole: Snapshot, rows: int = 10) -> list[go.Figure]:
     """All plots there are data for."""
-    by_faults = {"key": lambda row: sum(row.counts.write_faults), "reverse": True}
+    by_faults = {"key": lambda row: row.counts.sum(WRITE_FAULTS), "reverse": True}
     vmas = sorted(whole.vmas, **by_faults)[:rows]  # type: ignore[call-overload]
     processes = sorted(whole.processes, **by_faults)[:rows]  # type: ignore[call-overload]
     plots = [faults_over_time(timeline)]

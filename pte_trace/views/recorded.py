@@ -9,12 +9,12 @@ from rich.text import Text
 
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.summary import Summary
-from pte_trace.snapshot import ordered
 from pte_trace.views import document as snapshot_document
-from pte_trace.views import sentences
+from pte_trace.views import sentences, stacks
 from pte_trace.views.printable import printable
 from pte_trace.views.table import VmaTable
 
+_WRITERS = 10
 KILLED = "The recorder was killed: this is what it had recorded up to its last interval."
 
 
@@ -37,7 +37,9 @@ def filters(metadata: Metadata) -> str:
     given = metadata.options
     said = [f"-p {pid}" for pid in given.get("pids") or ()]
     said += [f"-c {given['comm']}"] if given.get("comm") else []
-    said += [f"--cgroup {given['cgroup']}"] if given.get("cgroup") else []
+    said += [
+        f"--{name} {given[name]}" for name in ("cgroup", "unit", "container") if given.get(name)
+    ]
     return printable(" ".join(said))
 
 
@@ -49,10 +51,12 @@ def notes(metadata: Metadata, summary: Summary, *, ended: bool) -> list[Text]:
     return [*(Text(line, style="yellow") for line in said), *sentences.notes(summary.whole)]
 
 
-def report(metadata: Metadata, summary: Summary, *, ended: bool, rows: int) -> RenderableType:
+def report(
+    metadata: Metadata, summary: Summary, *, ended: bool, rows: int | None
+) -> RenderableType:
     """At most *rows* mappings, those with the most write faults first."""
     whole = summary.whole
-    shown = ordered(whole.vmas, "faults")[:rows]
+    shown = whole.vmas.ordered("faults", rows)
     hidden = len(whole.vmas) - len(shown)
     return Group(
         Text(heading(metadata, summary)),
@@ -62,6 +66,7 @@ def report(metadata: Metadata, summary: Summary, *, ended: bool, rows: int) -> R
         Text(),
         sentences.summary(whole),
         *notes(metadata, summary, ended=ended),
+        *(Text(line) for line in stacks.writers(whole, _WRITERS)),
     )
 
 

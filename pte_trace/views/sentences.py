@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from rich.text import Text
 
-from pte_trace import explanation, plan
+from pte_trace.counted import explanation
+from pte_trace.counted.counters import (
+    PMDS_MADE_WRITABLE,
+    PTES_MADE_WRITABLE,
+    PTES_NOT_INSPECTED,
+    WP_PROTECTED_BY,
+    WRITE_FAULTS,
+)
+from pte_trace.counted.counts import Counts
+from pte_trace.counted.snapshot import Kernel, Snapshot
 from pte_trace.effort import TABLES_PER_CHANGE, Effort
-from pte_trace.records import OMISSIONS, Counts
-from pte_trace.snapshot import Kernel, Snapshot
+from pte_trace.host import plan
 
 _OPTIMIZATION = {True: "at work", False: "absent", None: "unknown"}
 _REASONS = {
     "clean": "clean pages",
-    "soft_dirty": "soft-dirty tracking",
-    "uffd_wp": "userfaultfd write protection",
-    "shared": "pages not exclusive or not anonymous",
+    "huge": "huge pages, which this kernel leaves read-only",
+    "hugetlb": "hugetlb pages, which every kernel leaves read-only",
     explanation.NOT_INSPECTED: "what was not inspected",
     explanation.NOT_ASKED: "userfaultfd's write protection lifted without asking for writable PTEs",
 }
+
+
+_PROTECTORS = {
+    "fork": "of a fork",
+    "soft_dirty": "of soft-dirty tracking",
+    "uffd_wp": "of userfaultfd write protection",
+    "never_writable": "never written to before",
+    "unknown": "of what is not known",
+}
+_UNITS = {"huge": "huge page", "hugetlb": "huge page"}
 
 
 def kernel(which: Kernel) -> str:
@@ -33,13 +51,13 @@ def heading(snapshot: Snapshot) -> Text:
 def summary(snapshot: Snapshot) -> Text:
     """What the optimization saved, as far as PTEs were inspected, and what it did not."""
     said = [saved(snapshot, snapshot.totals)] if snapshot.effort.inspects else []
-    return Text(" ".join([*said, _remaining(snapshot)]))
+    return Text(" ".join([*said, _remaining(snapshot), *_others(snapshot.totals)]))
 
 
 def notes(snapshot: Snapshot) -> list[Text]:
     """What a reader of the numbers must know about them."""
     health = snapshot.health
-    lines = [*plan.degraded(snapshot.hooks).values()]
+    lines = [*plan.degraded(snapshot.hooks, snapshot.needless).values()]
     lines += _not_looked_at(snapshot)
     if snapshot.foreign_pids:
         lines.append("PIDs are the host's: pte-trace runs in a PID namespace.")
@@ -48,9 +66,19 @@ def notes(snapshot: Snapshot) -> list[Text]:
             f"{health.map_full:,} events found no room for their VMA: they are counted in"
             " their process's row [not attributed]. More room: --max-vmas."
         )
+    if health.paths_full:
+        lines.append(
+            f"{several(health.paths_full, 'name')} found no room: such mappings are called"
+            " [inode N] or [anon:?]. More room: --max-vmas."
+        )
+    if health.timings_full:
+        lines.append(
+            f"{several(health.timings_full, 'write fault')} found no room to be timed. More room:"
+            " --max-vmas."
+        )
     if health.stacks_full:
         lines.append(
-            f"{health.stacks_full:,} calls or mappings of code found no room: call sites are"
+            f"{health.stacks_full:,} faults, calls or mappings of code found no room: stacks are"
             " incomplete. More room: --max-vmas."
         )
     if health.missed_runs:
@@ -73,12 +101,12 @@ def duration(seconds: float) -> str:
 
 def saved(snapshot: Snapshot, counts: Counts) -> str:
     """What *counts*, all or a part of the snapshot's, say that was saved."""
-    made = sum(counts.made_writable)
+    made = entries(counts.sum(PTES_MADE_WRITABLE), counts.sum(PMDS_MADE_WRITABLE))
     of_inspected = f" of the {counts.inspected:,} inspected" if _omitted(counts)["limit"] else ""
-    if not made:
+    if not counts.made_writable:
         return f"No PTE{of_inspected} was made writable by a protection change."
     who = "Protection changes" if snapshot.kernel.optimization is False else "The optimization"
-    said = f"{who} made {several(made, 'PTE')}{of_inspected} writable at once"
+    said = f"{who} made {made}{of_inspected} writable at once"
     cost, seconds = snapshot.reuse_cost, snapshot.seconds_saved(counts)
     if cost is None or seconds is None:
         return f"{said}."
@@ -111,6 +139,18 @@ def _remaining(snapshot: Snapshot) -> str:
     return f"{said}{_why(snapshot)}."
 
 
+def _others(counts: Counts) -> Iterator[str]:
+    """The reuse faults that no protection change was to blame for, the most frequent first."""
+    found = Counter(
+        {cause: counts.one(WP_PROTECTED_BY, "wp_reuse", cause) for cause in _PROTECTORS}
+    )
+    if faults := found.total():
+        causes = ", ".join(
+            f"{number:,} {_PROTECTORS[cause]}" for cause, number in found.most_common() if number
+        )
+        yield f"{several(faults, 'other write')} reused a write-protected page: {causes}."
+
+
 def _why(snapshot: Snapshot) -> str:
     """The reasons found in the mappings that took the faults, and how many have none.
 
@@ -119,18 +159,19 @@ def _why(snapshot: Snapshot) -> str:
     if not snapshot.vmas or not snapshot.effort.inspects:
         return ""
     found: Counter[str] = Counter()
-    for vma in snapshot.vmas:
+    unexplained = 0
+    for vma in snapshot.vmas.with_any(WRITE_FAULTS, "wp_reuse"):
         found.update(explanation.reasons(vma.counts))
-    unexplained = sum(explanation.unexplained(vma.counts) for vma in snapshot.vmas)
+        unexplained += explanation.unexplained(vma.counts)
     if not found:
-        which = "it" if unexplained == 1 else "them"
-        return f"; no protection change seen explains {which} (a fork whose child is gone may)"
+        return "; the changes that were seen do not explain why"
     if len(found) == 1 and not unexplained:
         return f": {_REASONS[next(iter(found))]}"
     why = ", ".join(
-        f"{_REASONS[reason]} ({several(ptes, 'PTE')})" for reason, ptes in found.most_common()
+        f"{_REASONS[reason]} ({several(number, _UNITS.get(reason, 'PTE'))})"
+        for reason, number in found.most_common()
     )
-    others = f"; no protection change seen explains {unexplained:,} of them" if unexplained else ""
+    others = f"; no change that was seen explains {unexplained:,} of them" if unexplained else ""
     return f": {why}{others}"
 
 
@@ -142,7 +183,7 @@ def limit(effort: Effort) -> str:
 
 
 def _omitted(counts: Counts) -> dict[str, int]:
-    return dict(zip(OMISSIONS, counts.not_inspected, strict=True))
+    return counts.by_name(PTES_NOT_INSPECTED)
 
 
 def _not_looked_at(snapshot: Snapshot) -> list[str]:
@@ -157,12 +198,20 @@ def _not_looked_at(snapshot: Snapshot) -> list[str]:
         )
     if omitted["huge"]:
         lines.append(
-            f"In huge pages, where there is none to inspect:"
+            "In pages larger than 2 MiB, whose entries are not inspected:"
             f" {several(omitted['huge'], 'changed PTE')}."
         )
     if snapshot.effort.costs > 1:
         lines.append(f"One of {snapshot.effort.costs:,} write faults was timed (--costs).")
     return lines
+
+
+def entries(ptes: int, pmds: int) -> str:
+    """What was made writable or left read-only."""
+    if not pmds:
+        return several(ptes, "PTE")
+    huge = several(pmds, "huge page")
+    return f"{several(ptes, 'PTE')} and {huge}" if ptes else huge
 
 
 def several(number: int, noun: str) -> str:

@@ -7,12 +7,13 @@ from typing import IO
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from pte_trace.snapshot import Snapshot, ordered
-from pte_trace.views import sentences
+from pte_trace.counted.snapshot import Snapshot
+from pte_trace.views import sentences, stacks
 from pte_trace.views.table import VmaTable
 
 _PIPE_WIDTH = 1000
 _HEADING_HEADER_TOTALS = 3
+_WRITERS, _WRITERS_OF_AN_INTERVAL = 10, 3
 
 
 def console(stream: IO[str]) -> Console:
@@ -22,15 +23,18 @@ def console(stream: IO[str]) -> Console:
     return Console(file=stream, highlight=False, width=_PIPE_WIDTH, no_color=True)
 
 
-def report(snapshot: Snapshot) -> RenderableType:
-    """The whole report, as `run` prints it."""
+def report(snapshot: Snapshot, rows: int | None = None) -> RenderableType:
+    """The report, as `run` prints it: at most *rows* mappings, the totals of all."""
+    shown = snapshot.vmas.ordered("faults", rows)
+    hidden = len(snapshot.vmas) - len(shown)
     return Group(
         sentences.heading(snapshot),
         Text(),
-        VmaTable(ordered(snapshot.vmas, "faults"), snapshot.totals, snapshot.effort),
+        VmaTable(shown, snapshot.totals, snapshot.effort, hidden),
         Text(),
         sentences.summary(snapshot),
         *sentences.notes(snapshot),
+        *(Text(line) for line in stacks.writers(snapshot, _WRITERS)),
     )
 
 
@@ -41,7 +45,7 @@ def interval(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
 
 def screen(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
     """An interval, each sentence on one line."""
-    shown = ordered(snapshot.vmas, sort)[:rows]
+    shown = snapshot.vmas.ordered(sort, rows)
     hidden = len(snapshot.vmas) - len(shown)
     table = VmaTable(shown, snapshot.totals, snapshot.effort, hidden)
     heading, *below = said = [sentences.heading(snapshot), *_below(snapshot)]
@@ -57,4 +61,9 @@ def lines_without_rows(snapshot: Snapshot) -> int:
 
 
 def _below(snapshot: Snapshot) -> list[Text]:
-    return [sentences.saved_at_most(snapshot), *sentences.notes(snapshot)]
+    """What is said below the table; of those who write the first, for there is little room."""
+    return [
+        sentences.saved_at_most(snapshot),
+        *sentences.notes(snapshot),
+        *(Text(line) for line in stacks.writers(snapshot, _WRITERS_OF_AN_INTERVAL)),
+    ]

@@ -9,21 +9,38 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO
 
-from pte_trace.snapshot import Snapshot
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.views import document
 
 
-def report(snapshot: Snapshot, style: str, stream: IO[str]) -> None:
-    """One whole report. *style* is ``text``, ``json`` or ``csv``."""
+def report(snapshot: Snapshot, style: str, stream: IO[str], rows: int | None = None) -> None:
+    """One whole report. *style*: ``text`` (of at most *rows* mappings), ``json``, ``csv``, or
+    of its stacks alone ``folded`` or ``pprof``.
+    """
     if style == "json":
         document.write_json(snapshot, stream)
     elif style == "csv":
         document.write_csv(snapshot, stream)
+    elif style in ("folded", "pprof"):
+        stacks(snapshot, style, stream)
     else:
         from pte_trace.views import text
 
-        text.console(stream).print(text.report(snapshot))
+        text.console(stream).print(text.report(snapshot, rows))
     stream.flush()
+
+
+def stacks(snapshot: Snapshot, style: str, stream: IO[str]) -> None:
+    """As ``folded`` or ``pprof``."""
+    if style == "folded":
+        from pte_trace.views import folded
+
+        folded.write(snapshot, stream)
+    else:
+        from pte_trace.views import pprof
+
+        stream.flush()
+        pprof.write(snapshot, stream.buffer)  # type: ignore[attr-defined]
 
 
 def working(doing: str) -> AbstractContextManager[object]:

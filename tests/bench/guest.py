@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pte_trace import lab
-from pte_trace.program import kernel_tree
+from pte_trace.programs.program import kernel_tree
 
 _IN_GUEST = "--in-guest"
 _ADDRESS = "127.0.0.1:9818"

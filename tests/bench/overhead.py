@@ -1,10 +1,10 @@
 """What tracing adds to a fault and to a change of protection, in instructions.
 
-    make bench-overhead [KERNEL=unpatched]
+    make bench-overhead
 
-Boots the kernel in a guest that counts instructions, and runs build/workloads/costs in it as it
-is, with everything traced, with less, beside a bpftrace script that counts on the same functions,
-and beside programs that do nothing. Prints a table and writes the figures to
+Boots a kernel in a guest that counts instructions, and runs build/workloads/costs in it as it is,
+traced as the commands trace, with less, beside a bpftrace script that counts on the same
+functions, and beside programs that do nothing. Prints a table and writes the figures to
 docs/overhead/KERNEL.json; `python docs/overhead.py` makes a page of those.
 """
 
@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from rich.table import Table
 
 from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.filters import Filters
+from pte_trace.kernel import remembered, syscalls
+from pte_trace.kernel.btf import BTF
 from pte_trace.session import Session
 from tests.bench import guest
 
-PAGES = 4096
+PAGES, HUGE_PAGES = 1024, 7
 _CHECKOUT = Path(__file__).parents[2]
 _PROGRAM = _CHECKOUT / "build/workloads/costs"
 _RECORDED = _CHECKOUT / "docs/overhead"
@@ -37,30 +40,42 @@ kfunc:do_wp_page { @wp[pid, args->vmf->vma->vm_start] = count(); }
 kfunc:handle_mm_fault { @fault[pid, args->vma->vm_start] = count(); }
 """
 # What nothing that is attached where we are can be below.
-_EMPTY = "KFUNC_PROBE(handle_mm_fault) { return 0; }"
-_EMPTIES = f"""
-{_EMPTY}
-KRETFUNC_PROBE(handle_mm_fault) {{ return 0; }}
-KRETFUNC_PROBE(do_wp_page) {{ return 0; }}
-KRETFUNC_PROBE(change_protection) {{ return 0; }}
-"""
+_RETURN_ZERO = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _WITHOUT = "untraced"
+# enum bpf_map_type (uapi/linux/bpf.h): per-CPU hashes and arrays
+_PER_CPU = (5, 6, 10)
 _TIMEOUT = 1800.0
 # What is measured, from what the program prints for so many pages, per page.
-_KINDS: dict[str, tuple[int, Callable[[dict[str, int]], int]]] = {
-    "rewrite after a toggle": (PAGES, lambda took: took["rewrite"] - took["again"]),
-    "first touch": (PAGES, lambda took: took["first_touch"]),
-    "read fault": (PAGES, lambda took: took["read"]),
-    "mprotect(PROT_READ)": (PAGES, lambda took: took["read_only"]),
-    "mprotect(PROT_READ | PROT_WRITE)": (PAGES, lambda took: took["writable"]),
-    "mprotect(PROT_READ) of one page": (1, lambda took: took["read_only"]),
-    "mprotect(PROT_READ | PROT_WRITE) of one page": (1, lambda took: took["writable"]),
+_SMALL, _ONE, _HUGE = (PAGES,), (1,), (HUGE_PAGES, "huge")
+_KINDS: dict[str, tuple[tuple[Any, ...], Callable[[dict[str, int]], int]]] = {
+    "write-protect fault": (_SMALL, lambda took: took["reuse"] - took["again"]),
+    "rewrite after a toggle": (_SMALL, lambda took: took["rewrite"] - took["again"]),
+    "first touch": (_SMALL, lambda took: took["first_touch"]),
+    "read fault": (_SMALL, lambda took: took["read"]),
+    "mprotect(PROT_READ)": (_SMALL, lambda took: took["read_only"]),
+    "mprotect(PROT_READ | PROT_WRITE)": (_SMALL, lambda took: took["writable"]),
+    "mprotect(PROT_READ) of one page": (_ONE, lambda took: took["read_only"]),
+    "mprotect(PROT_READ | PROT_WRITE) of one page": (_ONE, lambda took: took["writable"]),
+    "write-protect fault of a huge page": (_HUGE, lambda took: took["reuse"] - took["again"]),
+    "mprotect(PROT_READ) of huge pages": (_HUGE, lambda took: took["read_only"]),
+    "mprotect(PROT_READ | PROT_WRITE) of huge pages": (_HUGE, lambda took: took["writable"]),
 }
 
 
 @contextmanager
-def _traced(effort: Effort, filters: Filters | None = None) -> Iterator[Session]:
-    with Session(filters or Filters(), effort=effort) as session:
+def _as_run(effort: Effort = EVERYTHING, comm: str | None = None) -> Iterator[Session]:
+    """As `pte-trace run`: what is started meanwhile is traced."""
+    filters = Filters(children=True, comm=comm)
+    with Session(filters, effort=effort) as session:
+        session.start()
+        with session.following():
+            yield session
+
+
+@contextmanager
+def _machine() -> Iterator[Session]:
+    """As `pte-trace serve` and `pte-trace top` without filters."""
+    with Session(Filters()) as session:
         session.start()
         yield session
 
@@ -79,47 +94,94 @@ def _bpftrace() -> Iterator[None]:
 
 
 @contextmanager
-def _attached(text: str) -> Iterator[None]:
-    bpf = guest.bcc_program(text)
-    try:
+def _empties(programs: Iterable[str]) -> Iterator[None]:
+    """Programs that do nothing in the place of *programs* (KIND/FUNCTION), but tracepoints'."""
+    btf = remembered.of_running_kernel()
+    with ExitStack() as opened:
+        for kind, function in (name.split("/") for name in programs):
+            if kind != "raw_tracepoint":
+                for fd in _attached(kind, function, btf):
+                    opened.callback(os.close, fd)
         yield
-    finally:
-        bpf.cleanup()
+
+
+def _attached(kind: str, function: str, btf: BTF) -> tuple[int, int]:
+    tracing = {"fentry": syscalls.TRACE_FENTRY, "fexit": syscalls.TRACE_FEXIT}
+    if kind in tracing:
+        program = syscalls.load(
+            syscalls.PROG_TYPE_TRACING,
+            _RETURN_ZERO,
+            attach_type=tracing[kind],
+            function_id=btf.function_id(function) or 0,
+        )
+        return syscalls.attach_raw_tracepoint(program), program
+    attach_type = syscalls.TRACE_SESSION if kind == "session" else 0
+    program = syscalls.load(syscalls.PROG_TYPE_KPROBE, _RETURN_ZERO, attach_type=attach_type)
+    if kind == "session":
+        return syscalls.attach_session(program, function), program
+    return syscalls.attach_kprobe(program, function, at_return=kind == "kretprobe"), program
 
 
 def _ways() -> dict[str, AbstractContextManager[object]]:
     return {
         _WITHOUT: nullcontext(),
-        "everything": _traced(EVERYTHING),
-        "--costs none": _traced(Effort(costs=0)),
-        "--inspect none": _traced(Effort(inspect=0)),
-        "neither": _traced(Effort(inspect=0, costs=0)),
-        "not selected": _traced(EVERYTHING, Filters(comm="nothing")),
+        "everything": _as_run(),
+        "--costs none": _as_run(Effort(costs=0)),
+        "not selected": _as_run(comm="nothing"),
+        "whole machine": _machine(),
         "bpftrace": _bpftrace(),
-        "one empty fentry": _attached(_EMPTY),
-        "empty programs": _attached(_EMPTIES),
     }
 
 
 def measure() -> dict[str, Any]:
     """In the guest: instructions for each kind of event, by way of watching."""
-    found: dict[str, Any] = {"release": os.uname().release, "ways": {}, "programs": {}}
+    found: dict[str, Any] = {
+        "release": os.uname().release,
+        "pages": PAGES,
+        "ways": {},
+        "programs": {},
+    }
     for name, way in _ways().items():
         with way as session:
-            took = {pages: _took(pages) for pages in {pages for pages, _ in _KINDS.values()}}
+            found["ways"][name] = _took()
+            if name == "whole machine":
+                found["memory"] = _memory()
             if name == "everything" and isinstance(session, Session):
                 found["programs"] = {
                     name: account.verified_instructions
                     for name, account in session.driver.programs().items()
                 }
-        found["ways"][name] = {
-            kind: of(took[pages]) / pages for kind, (pages, of) in _KINDS.items()
-        }
+    with _empties(found["programs"]):
+        found["ways"]["empty programs"] = _took()
     return found
 
 
-def _took(pages: int) -> dict[str, int]:
-    done = subprocess.run([_PROGRAM, str(pages)], stdout=subprocess.PIPE, text=True, check=True)
+def _took() -> dict[str, float]:
+    """Per page."""
+    took = {asked: _run(*asked) for asked in dict.fromkeys(asked for asked, _ in _KINDS.values())}
+    return {kind: of(took[asked]) / asked[0] for kind, (asked, of) in _KINDS.items()}
+
+
+def _memory() -> dict[str, int]:
+    """Bytes that the tables of this process take of the kernel's memory (bpf(2)'s fdinfo).
+
+    Those of tables that each CPU has one of are told apart; such a guest has one CPU.
+    """
+    taken = {"for each CPU": 0, "once": 0}
+    for file in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):  # the directory that is being read
+            lines = (line.partition(":") for line in file.read_text().splitlines())
+            told = {name: value for name, _, value in lines}
+            if "map_type" in told:
+                per_cpu = int(told["map_type"]) in _PER_CPU
+                taken["for each CPU" if per_cpu else "once"] += int(told["memlock"])
+    return taken
+
+
+def _run(*asked: object) -> dict[str, int]:
+    done = subprocess.run(
+        [_PROGRAM, *map(str, asked)], stdout=subprocess.PIPE, text=True, check=True
+    )
     took: dict[str, int] = json.loads(done.stdout)
     return took
 

@@ -22,13 +22,14 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from pte_trace.counted.packed import LAYOUT
+from pte_trace.exporter.reader import INTERVAL_S
 from pte_trace.filters import Filters
-from pte_trace.program import Capacity
-from pte_trace.records import LAYOUT
+from pte_trace.programs.program import Capacity
 from pte_trace.session import Session
 from tests.bench import guest
 
-MAPPINGS = 10_000
+MAPPINGS = 12_000
 SECONDS = 10
 _RECORDED = Path(__file__).parents[2] / "docs/overhead/reading.json"
 _TIMEOUT = 900.0
@@ -42,6 +43,13 @@ anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 start = libc.mmap(0, 2 * {MAPPINGS} * size, mmap.PROT_READ, anonymous, 2**64 - 1, 0)
 for page in range(0, 2 * {MAPPINGS}, 2):
     assert libc.mprotect(start + page * size, size, mmap.PROT_READ | mmap.PROT_WRITE) == 0
+"""
+# Each of them is made read-only and writable again: one change leaves some of them as they were.
+_TOGGLE = f"""
+    for page in range(0, 2 * {MAPPINGS}, 2):
+        libc.mprotect(start + page * size, size, mmap.PROT_READ)
+    for page in range(0, 2 * {MAPPINGS}, 2):
+        libc.mprotect(start + page * size, size, mmap.PROT_READ | mmap.PROT_WRITE)
 """
 
 
@@ -77,13 +85,18 @@ def measure() -> dict[str, int]:
     with Session(Filters(children=True), capacity=Capacity(records=2 * MAPPINGS)) as session:
         session.start()
         _run(session)
-        found["the tables"] = _took(session.driver.read)
+        found["the tables"] = _took(lambda: _lent(session))
         _run(session)
         found["a snapshot"] = _took(session.read)
         found["a snapshot of nothing new"] = _took(session.read)
         _run(session)
         assert len(session.read().vmas) >= MAPPINGS
-    return found | _asleep()
+    return found | _asleep() | _busy()
+
+
+def _lent(session: Session) -> None:
+    with session.driver.reading():
+        pass
 
 
 def _asleep() -> dict[str, int]:
@@ -109,6 +122,25 @@ def _asleep() -> dict[str, int]:
         "`serve`, each second": alone // SECONDS,
         "`serve`, scraped each second": scraped // SECONDS,
     }
+
+
+def _busy() -> dict[str, int]:
+    """What a reading of `serve` takes in which all mappings have events; the second one."""
+    again = f"{_PROGRAM}\nwhile input('ready\\n'):" + _TOGGLE
+    with guest.serving() as pid:
+        command = [sys.executable, "-u", "-c", again]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for _ in range(2):
+                process.stdout.readline()
+                begun = _ran(pid)
+                process.stdin.write(b"go\n")
+                process.stdin.flush()
+                time.sleep(2 * INTERVAL_S)
+                took = _ran(pid) - begun
+            process.communicate(b"\n")
+    return {"a reading of `serve`, each mapping": took // MAPPINGS}
 
 
 def _ran(pid: int) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 from rich.table import Table
 
 from pte_trace.filters import Filters
-from pte_trace.program import Capacity
+from pte_trace.programs.program import Capacity
 from pte_trace.session import Session
 from tests.bench import guest
 from tests.kernel.ground import setting

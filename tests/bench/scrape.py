@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry, Counter, disable_created_metric
 from prometheus_client.registry import Collector
 from rich.table import Table
 
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.metrics import StateCollector
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
-from pte_trace.snapshot import Snapshot
 from tests.bench import guest
 from tests.builders import counts, histogram, record, snapshot
 

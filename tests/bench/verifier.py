@@ -24,7 +24,7 @@ _TIMEOUT = 900.0
 
 def measure() -> dict[str, int]:
     """In the guest: by kind and function."""
-    with Session(Filters(children=True), effort=Effort(stacks=True)) as session:
+    with Session(Filters(children=True), effort=Effort(stacks=1)) as session:
         programs = session.driver.programs()
     return {name: account.verified_instructions for name, account in programs.items()}
 

@@ -8,17 +8,20 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from pte_trace.commands.serve import serve
 from pte_trace.errors import HostError, UsageError
-from pte_trace.plan import capabilities, make
+from pte_trace.host.plan import capabilities, make
 from tests.builders import host, host_whose
 from tests.e2e.fleet import ROOT
 
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
+README = (DEPLOY / "README.md").read_text()
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +53,8 @@ def test_rules_are_valid_and_do_what_they_say() -> None:
     for arguments in (
         ("check", "rules", "recording.yml", "alerts.yml"),
         ("test", "rules", "rules.test.yml"),
+        ("check", "rules", "pods.yml"),
+        ("test", "rules", "pods.test.yml"),
     ):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -62,15 +67,15 @@ FEDERATED = {
     'pte_trace_kernel_info{OTHER,instance="b",release="6.1",optimization="true"}': "1x16",
     'release:pte_trace_machines:count{A,release="6.1",optimization="true"}': "1x16",
     'release:pte_trace_machines:count{B,release="6.1",optimization="true"}': "1x16",
-    'release:pte_trace_ptes_made_writable:rate5m{A,release="6.1"}': "1x16",
-    'release:pte_trace_ptes_made_writable:rate5m{B,release="6.1"}': "2x16",
-    'release:pte_trace_write_faults:rate5m{A,release="6.1",outcome="wp_reuse"}': "1x16",
-    'release:pte_trace_write_faults:rate5m{B,release="6.1",outcome="wp_reuse"}': "0x16",
+    'release:pte_trace_entries_made_writable:rate5m{A,release="6.1"}': "1x16",
+    'release:pte_trace_entries_made_writable:rate5m{B,release="6.1"}': "2x16",
+    'release:pte_trace_avoidable_faults:rate5m{A,release="6.1"}': "1x16",
+    'release:pte_trace_avoidable_faults:rate5m{B,release="6.1"}': "0x16",
     'release:pte_trace_saved_seconds:rate5m{A,release="6.1"}': "0.5x16",
     'release:pte_trace_saved_seconds:rate5m{B,release="6.1"}': "1x16",
     'instance:pte_trace_efficacy:ratio_rate5m{JOB,instance="a"}': "0.5x16",
     'instance:pte_trace_saved_seconds:rate5m{JOB,instance="a"}': "0.5x16",
-    'instance:pte_trace_write_faults:rate5m{JOB,instance="a",outcome="wp_reuse"}': "1x16",
+    'instance:pte_trace_avoidable_faults:rate5m{JOB,instance="a"}': "1x16",
     'instance:pte_trace_inspected:ratio_rate5m{JOB,instance="a"}': "0.5x16",
     'instance:pte_trace_inspected:ratio_rate5m{OTHER,instance="b"}': "1x16",
 }
@@ -175,16 +180,68 @@ def test_the_unit_is_as_exposed_as_we_say() -> None:
     assert f"for pte-trace.service: {figure[1]} " in done.stdout
 
 
-def test_the_daemonset_asks_the_pages_there_are() -> None:
-    *_, daemonset = yaml.safe_load_all((DEPLOY / "kubernetes" / "daemonset.yaml").read_text())
-    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+def kubernetes(kind: str) -> dict[str, Any]:
+    """The object of that kind; the one that there is."""
+    (found,) = (
+        each
+        for each in yaml.safe_load_all((DEPLOY / "kubernetes" / "daemonset.yaml").read_text())
+        if each["kind"] == kind
+    )
+    return dict(found)
+
+
+def test_the_daemonset_serves_with_tls_and_passwords() -> None:
+    pod = kubernetes("DaemonSet")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    context = serve.make_context("serve", list(container["args"][2:]))
     assert container["args"][:2] == ["pte-trace", "serve"]
-    assert container["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
-    assert container["readinessProbe"]["httpGet"]["path"] == "/-/ready"
+    (mounted,) = (each for each in container["volumeMounts"] if each["name"] == "web")
+    assert context.params["web_config"].parent == Path(mounted["mountPath"])
+    (volume,) = (each for each in pod["volumes"] if each["name"] == "web")
+    assert f"create secret generic {volume['secret']['secretName']} " in README
+    # It becomes nobody, who reads it again.
+    assert volume["secret"]["defaultMode"] == 0o444
+    # Neither has a password to give.
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["tcpSocket"] == {"port": "metrics"}
+
+
+def test_prometheus_knows_how_the_pods_serve() -> None:
+    config = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())
+    (job,) = config["scrape_configs"]
+    assert job["scheme"] == "https"
+    assert f"DNS:{job['tls_config']['server_name']}" in README
+    assert f"{job['basic_auth']['username']}:" in README
+
+
+def test_nobody_but_prometheus_comes_to_the_pods() -> None:
+    policy = kubernetes("NetworkPolicy")
+    daemonset = kubernetes("DaemonSet")
+    assert policy["metadata"]["namespace"] == daemonset["metadata"]["namespace"]
+    assert policy["spec"]["podSelector"] == daemonset["spec"]["selector"]
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert policy["spec"]["egress"] == []
+    (rule,) = policy["spec"]["ingress"]
+    (container,) = daemonset["spec"]["template"]["spec"]["containers"]
+    assert [each["port"] for each in rule["ports"]] == [container["ports"][0]["name"]]
+    # Both in one: of that namespace, those pods.
+    (peer,) = rule["from"]
+    assert set(peer) == {"namespaceSelector", "podSelector"}
+
+
+def test_the_daemonset_can_gain_no_rights() -> None:
+    (container,) = kubernetes("DaemonSet")["spec"]["template"]["spec"]["containers"]
+    security = container["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert security["readOnlyRootFilesystem"] is True
+    # The one that the API server refuses beside allowPrivilegeEscalation: false.
+    assert "SYS_ADMIN" not in security["capabilities"]["add"]
+    assert security["capabilities"]["drop"] == ["ALL"]
 
 
 def test_the_daemonset_has_the_rights_and_the_room_it_takes() -> None:
-    *_, daemonset = yaml.safe_load_all((DEPLOY / "kubernetes" / "daemonset.yaml").read_text())
+    daemonset = kubernetes("DaemonSet")
     pod = daemonset["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     attachments = make(host_whose("do_wp_page", fentry=False)).attachments
@@ -214,7 +271,7 @@ def test_the_image_is_made_of_what_the_package_is_made_of() -> None:
 
 
 def test_prometheus_finds_the_pods_of_the_daemonset() -> None:
-    *_, daemonset = yaml.safe_load_all((DEPLOY / "kubernetes" / "daemonset.yaml").read_text())
+    daemonset = kubernetes("DaemonSet")
     config = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())
     (job,) = config["scrape_configs"]
     (discovery,) = job["kubernetes_sd_configs"]

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pte_trace import facts, kernel_types
-from pte_trace.btf import _COMPOSITES, _FUNC, BTF, VMLINUX, BTFError
 from pte_trace.errors import HostError
+from pte_trace.host import facts
+from pte_trace.kernel import kernel_types
+from pte_trace.kernel.btf import _COMPOSITES, _FUNC, BTF, VMLINUX, BTFError
 from tests.btf_writer import HEADER_SIZE, kernel_btf
 from tests.fuzz.examples import one_of
 

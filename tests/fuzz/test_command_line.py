@@ -15,10 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pte_trace import __main__, facts
+from pte_trace import __main__
 from pte_trace.cli import cli
 from pte_trace.commands import bench, lab, options
 from pte_trace.errors import HostError
+from pte_trace.host import facts
 from pte_trace.lab.kernels import check_names
 from tests.builders import host
 from tests.fuzz.examples import one_of

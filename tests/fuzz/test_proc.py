@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pte_trace import facts
-from pte_trace.records import JIT
-from pte_trace.stacks import CodeMapping, code_in
+from pte_trace.counted.mapping import JIT
+from pte_trace.counted.stacks import CodeMapping, code_in
+from pte_trace.host import facts
 from tests.fuzz.examples import one_of
 
 ANYTHING = st.binary(max_size=200)
@@ -27,16 +27,17 @@ def line(name: bytes) -> bytes:
 @example(names=[b"a\x0b7f0000005000-7f0000006000 r-xp 00000000 fd:01 78 /bin/forged"])
 @example(names=["a\u20287f0000005000-7f0000006000 r-xp 00000000 fd:01 78 /bin/forged".encode()])
 def test_each_line_is_one_mapping_whatever_its_name(names: list[bytes]) -> None:
-    found = list(code_in(b"".join(map(line, names)), 5))
+    found = list(code_in(b"".join(map(line, names)).split(b"\n"), 5))
     shown = [f"/{name.decode('utf-8', 'backslashreplace')}" for name in names]
     assert found == [
-        CodeMapping(5, None, 0x7F0000001000, 0x7F0000002000, 0x3000, 77, name) for name in shown
+        CodeMapping(5, None, 0x7F0000001000, 0x7F0000002000, 0x3000, 77, 0xFD00001, name)
+        for name in shown
     ]
 
 
 @given(before=ANYTHING, after=ANYTHING)
 def test_lines_that_are_none_are_passed_over(before: bytes, after: bytes) -> None:
-    found = list(code_in(before + b"\n" + line(b"bin/x") + after, 5))
+    found = list(code_in((before + b"\n" + line(b"bin/x") + after).split(b"\n"), 5))
     assert [each.inode for each in found if each.name != JIT].count(77) >= 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import struct
@@ -22,6 +23,7 @@ import pte_trace
 from pte_trace.errors import RecordingError
 from pte_trace.recording import journal, layout, parquet
 from pte_trace.recording.comparison import Subject, compare
+from pte_trace.recording.encoding import encode
 from pte_trace.recording.metadata import dumps
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.replay import Replay
@@ -74,7 +76,7 @@ def journal_of(*payloads: bytes) -> bytes:
 
 ABOUT = dumps(metadata())
 SCHEMA = layout.SCHEMA.serialize().to_pybytes()
-BATCH = layout.encode(INTERVALS).serialize().to_pybytes()
+BATCH = encode(INTERVALS).serialize().to_pybytes()
 CHANGES = st.lists(
     st.tuples(st.integers(0, 1 << 16), st.binary(min_size=1, max_size=8)), min_size=1
 )
@@ -195,7 +197,32 @@ def test_a_duration_that_cannot_be_is_refused(tmp_path: Path, seconds: float) ->
         summarize(found)
 
 
-ROW = layout.encode(INTERVALS).to_pylist()[0]
+ROW = encode(INTERVALS).to_pylist()[0]
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (("health", "map_full"), -1),
+        (("totals", "write_faults", "other"), -1),
+        (("reuse_cost", "nanoseconds"), -1.0),
+        (("reuse_cost", "nanoseconds"), float("nan")),
+    ],
+    ids=str,
+)
+def test_a_count_that_cannot_be_is_refused(
+    tmp_path: Path, where: tuple[str, ...], what: float
+) -> None:
+    row: Any = copy.deepcopy(ROW)
+    inner = row
+    for name in where[:-1]:
+        inner = inner[name]
+    inner[where[-1]] = what
+    batch = pa.RecordBatch.from_pylist([row], layout.SCHEMA)
+    path = tmp_path / "r.parquet"
+    path.write_bytes(journal_of(ABOUT, SCHEMA, batch.serialize().to_pybytes()))
+    with pytest.raises(RecordingError, match="what no recorder writes"), Recording(path) as found:
+        summarize(found)
 
 
 @one_of(1)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pte_trace import symbols
 from tests.fuzz.examples import one_of
+from tests.symbols import named
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -55,6 +55,5 @@ def test_a_damaged_program_has_names_or_none(
         damaged[begin : begin + len(new)] = new
     path = tmp_path / "program"
     path.write_bytes(damaged)
-    symbols._file.cache_clear()
-    function, _ = symbols.function_at(str(path), path.stat().st_ino, offset)
-    assert function is None or "+0x" in function
+    found = named(path, offset)
+    assert found.why if found.function is None else "+0x" in found.function

@@ -20,10 +20,11 @@ def serve() -> Iterator[Serve]:
         *arguments: object,
         address: str = "127.0.0.1:0",
         before: tuple[str, ...] = (),
+        python: str = sys.executable,
         **environ: str,
     ) -> Served:
         listen = ["--listen", address] if address else []
-        command = [*before, sys.executable, "-m", "tests.simulated", "serve", *listen]
+        command = [*before, python, "-m", "tests.simulated", "serve", *listen]
         process = subprocess.Popen(
             [*command, *map(str, arguments)],
             stderr=subprocess.PIPE,

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pte_trace.counted.snapshot import Health
 from pte_trace.effort import Effort
-from pte_trace.plan import How
+from pte_trace.host.plan import How
 from pte_trace.recording import noise
 from pte_trace.recording.comparison import (
     Comparison,
@@ -31,7 +32,6 @@ from pte_trace.recording.comparison import (
 )
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import summarize
-from pte_trace.snapshot import Health
 from pte_trace.views import compared, comparison_plots
 from tests.builders import counts, histogram, record, snapshot
 from tests.command import pte_trace

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from pte_trace.program import kernel_tree
+from pte_trace.programs.program import kernel_tree
 
 CHECKOUT = Path(__file__).parents[2]
 # A host that can be traced, with another compiler.
 PROGRAM = """
 import sys
 from pathlib import Path
-from pte_trace import compiler, plan, user_cache
+from pte_trace import user_cache
+from pte_trace.host import plan
+from pte_trace.programs import compiler
 from pte_trace.__main__ import main
-from pte_trace.btf import BTF
+from pte_trace.kernel.btf import BTF
 from pte_trace.session import Session, _Host
 from tests.btf_writer import kernel_btf
 from tests.builders import host
@@ -43,7 +45,7 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 sys.path.insert(0, {str(CHECKOUT)!r})
-from pte_trace import compiler
+from pte_trace.programs import compiler
 
 def never(*_):
     said = Path(__file__ + ".part")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pte_trace.counted.counters import WRITE_FAULTS
 from tests.simulated import RECORDS
 
 # The first reading that is taken while a command runs leaves a file, for which it can wait.
@@ -46,7 +47,7 @@ main(Interrupted(once=False))
 """
 WAIT = "until [ -e read ]; do :; done; "
 SIMULATED = (sys.executable, "-m", "tests.simulated")
-READING = sum(sum(record.counts.write_faults) for record in RECORDS)
+READING = sum(record.counts.sum(WRITE_FAULTS) for record in RECORDS)
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 
 import pte_trace
+from pte_trace.counted.counters import OUTCOMES
+from pte_trace.counted.counts import Counts
+from pte_trace.counted.snapshot import Health
 from pte_trace.effort import Effort
 from pte_trace.recording.interval import Interval
-from pte_trace.recording.layout import IDENTITY
+from pte_trace.recording.layout import IDENTITY, INSPECTED, RECORDED
 from pte_trace.recording.metadata import Metadata
-from pte_trace.records import CAUSES, OMISSIONS, OUTCOMES, REASONS, Counts
-from pte_trace.snapshot import Health
 from tests.builders import counts, histogram, record, snapshot
 from tests.recordings import STARTED, interval, metadata, recorded, recordings
 
@@ -58,7 +59,7 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path: Path) -> None:
     assert isinstance(frame.index, pd.DatetimeIndex)
     assert (frame.index.name, str(frame.index.dtype)) == ("time", "datetime64[us, UTC]")
     types = {str(name): str(kind) for name, kind in frame.dtypes.items()}
-    named = {name: types.pop(name) for name in list(types)[:14]}
+    named = {name: types.pop(name) for name in list(types)[:15]}
     assert named == {
         "run": "int32",
         "duration_s": "float64",
@@ -73,6 +74,7 @@ def test_the_columns_have_the_types_that_are_documented(tmp_path: Path) -> None:
         "name": "category",
         "inode": "uint64",
         "dev": "uint32",
+        "cgroup": "category",
         "protection_changes_mprotect": "Int64",
     }
     assert set(types.values()) == {"Int64"}
@@ -146,18 +148,12 @@ def test_a_recording_without_intervals_is_an_empty_frame(tmp_path: Path) -> None
 
 def counted(of: Counts, effort: Effort) -> dict[str, int | None]:
     """All counts under the names of the frame's columns; None is what was not looked at."""
-    groups = {
-        "protection_changes": (CAUSES, of.changes),
-        "ptes_changed": (CAUSES, of.ptes_changed),
-        "ptes_made_writable": (CAUSES, of.made_writable if effort.inspects else None),
-        "ptes_left_readonly": (REASONS, of.left_readonly if effort.inspects else None),
-        "ptes_not_inspected": (OMISSIONS, of.not_inspected),
-        "write_faults": (OUTCOMES, of.write_faults),
-    }
     found: dict[str, int | None] = {
-        f"{group}_{name}": None if numbers is None else numbers[place]
-        for group, (names, numbers) in groups.items()
-        for place, name in enumerate(names)
+        f"{family.name}_{name}": None
+        if family.name in INSPECTED and not effort.inspects
+        else number
+        for family in RECORDED
+        for name, number in of.by_name(family).items()
     }
     for outcome, cost in zip(OUTCOMES, of.costs, strict=True):
         found[f"fault_ns_{outcome}_count"] = cost.count if effort.times else None
@@ -196,7 +192,8 @@ def test_every_count_is_given_back(
 def health_of(health: Health) -> dict[str, object]:
     """As a recording has it, which notes no stacks."""
     found = asdict(health)
-    del found["stacks_full"]
+    for unrecorded in ("stacks_full", "paths_full", "timings_full"):
+        del found[unrecorded]
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -29,6 +28,12 @@ def test_what_is_installed_is_what_the_commands_say(manual: ModuleType) -> None:
     assert {path: (ROOT / "share" / path).read_text() for path in files} == files
 
 
+def test_the_tables_are_of_the_counters_and_metrics_as_they_are_declared() -> None:
+    """`make manual` writes them anew."""
+    counters = script("counters")
+    assert {path: path.read_text("utf-8") for path in counters.written()} == counters.written()
+
+
 def test_the_package_installs_all_of_it(manual: ModuleType) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
@@ -45,7 +50,6 @@ def test_the_manual_page_has_every_command_and_option(manual: ModuleType) -> Non
     assert ".SH EXIT STATUS" in page
 
 
-@pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")
 def test_the_manual_page_is_sound() -> None:
     done = subprocess.run(
         ["groff", "-man", "-Tutf8", "-ww", "-z", ROOT / "share/man/man1/pte-trace.1"],

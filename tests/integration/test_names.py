@@ -14,23 +14,24 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console, RenderableType
 
-from pte_trace import __main__, plan
-from pte_trace.behavior import Behavior
+from pte_trace import __main__
+from pte_trace.counted.explanation import explain
+from pte_trace.counted.mapping import Event, Frame, Stack
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.effort import Effort
 from pte_trace.errors import HostError
-from pte_trace.explanation import explain
 from pte_trace.exporter import labels
 from pte_trace.exporter import page as exporter_page
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.metrics import StateCollector
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
+from pte_trace.host import plan
+from pte_trace.host.behavior import Behavior
 from pte_trace.recording.comparison import Comparison, Subject, compare
 from pte_trace.recording.interval import Interval
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.summary import Summary, summarize
-from pte_trace.records import CallSite, Frame
-from pte_trace.snapshot import Snapshot
 from pte_trace.views import (
     compared,
     diagnosis,
@@ -41,7 +42,7 @@ from pte_trace.views import (
     recorded,
     text,
 )
-from pte_trace.views.live import _View
+from pte_trace.views.live import View
 from tests import recordings
 from tests.builders import counts, host, record, snapshot
 from tests.simulated import HOSTILE
@@ -66,19 +67,19 @@ Text = Callable[[str, Path], str]
 
 
 def named(name: str) -> Snapshot:
-    called = CallSite(
-        "mprotect", (Frame(1, f"/srv/{name}", 1, f"{name}+0x1"), Frame(2, f"/{name}")), 1
-    )
+    frames = (Frame(1, f"/srv/{name}", 1, f"{name}+0x1"), Frame(2, f"/{name}"))
+    called = Stack(Event("protection_changes", "mprotect"), frames, 1)
+    wrote = Stack(Event("write_faults", "wp_reuse", "user"), frames, 99)
     return snapshot(
         record(
             comm=name,
             kind="file",
             name=f"/srv/{name}",
             counts=counts({"mprotect": 1}, {"mprotect": 1}, {"wp_reuse": 99, "wp_copy": 99}),
-            call_sites=(called,),
+            stacks=(called, wrote),
         ),
         record(pid=101, comm=name, start=0x20000, end=0x30000, name=f"[anon:{name}]"),
-        effort=Effort(stacks=True),
+        effort=Effort(stacks=1),
     )
 
 
@@ -109,7 +110,7 @@ def on_terminal(shown: RenderableType) -> str:
 
 
 def live(name: str) -> RenderableType:
-    return _View("faults", None).render(named(name), 40)
+    return View("faults", None).render(named(name), 40)
 
 
 def written(write: Callable[[Snapshot, StringIO], None], name: str) -> str:

@@ -75,7 +75,7 @@ def test_csv_has_a_line_for_each_interval_and_mapping(tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["time"] for row in rows] == [each for each in MOMENTS for _ in range(2)]
     assert [(row["run"], row["pid"]) for row in rows] == [
-        *(("1", "100"), ("1", "7")),
-        *(("2", "100"), ("2", "7")),
+        *(("1", "7"), ("1", "100")),
+        *(("2", "7"), ("2", "100")),
     ]
     assert {row["write_faults_other"] for row in rows} == {"1"}

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pte_trace.commands.top import top
+from pte_trace.counted.counts import total
+from pte_trace.counted.mapping import Event, Frame, Stack
 from pte_trace.effort import Effort
 from pte_trace.recording.reading import Recording
 from pte_trace.recording.replay import Replay
 from pte_trace.recording.summary import summarize
-from pte_trace.snapshot import total
 from pte_trace.views import document, page, plots
+from pte_trace.views.profile_proto import Profile
 from tests.builders import counts, histogram, record, snapshot
 from tests.command import pte_trace
 from tests.recordings import interval, metadata, recorded
@@ -265,3 +269,102 @@ def test_a_recorder_does_not_import_pandas(tmp_path: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+STACKS = (
+    Stack(
+        Event("write_faults", "other", "user"),
+        (Frame(0x4010, "/bin/gc", 0x10, "mark<int>+0x2"), Frame(0x66)),
+        23,
+    ),
+    Stack(Event("write_faults", "wp_reuse", "remote"), (), 2),
+)
+
+
+@pytest.fixture
+def with_stacks(tmp_path: Path) -> Path:
+    effort = Effort(stacks=1)
+    seen = replace(SEEN, stacks=STACKS)
+    intervals = [interval(snapshot(seen, effort=effort), second) for second in (1, 2)]
+    return recorded(tmp_path / "stacks.parquet", intervals, metadata(effort, command=("./gc",)))
+
+
+def test_stacks_of_a_recording_are_told_in_text(with_stacks: Path) -> None:
+    said = pte_trace("report", with_stacks).stdout
+    assert "46 × other, user: mark<int>+0x2 (gc) < [unknown] 0x66" in said
+    assert "4 × wp_reuse, remote: [another process or a kernel thread]" in said
+
+
+def test_stacks_of_a_recording_add_up_in_every_format(with_stacks: Path, tmp_path: Path) -> None:
+    found = json.loads(pte_trace("report", with_stacks, "--format", "json").stdout)
+    assert [each["count"] for each in found["stacks"]["stacks"]] == [46, 4]
+    assert pte_trace("report", with_stacks, "--format", "folded").stdout.splitlines() == [
+        "gc;[unknown];mark<int>;other user [anon] 46",
+        "gc;wp_reuse remote [anon] 4",
+    ]
+    made = Profile()
+    done = pte_trace("report", with_stacks, "--format", "pprof", "-o", tmp_path / "p.pb.gz")
+    assert done.returncode == 0, done.stderr
+    made.ParseFromString(gzip.decompress((tmp_path / "p.pb.gz").read_bytes()))
+    assert [tuple(sample.value) for sample in made.sample] == [(46, 0), (4, 0)]
+
+
+@pytest.mark.parametrize("style", ["folded", "pprof"])
+def test_a_recording_without_stacks_says_so(path: Path, style: str) -> None:
+    done = pte_trace("report", path, "--format", style)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no stacks.\n  Record again with them" in done.stderr
+
+
+def test_the_page_draws_stacks_where_there_are_some(
+    with_stacks: Path, path: Path, tmp_path: Path
+) -> None:
+    pages = []
+    for recording in (with_stacks, path):
+        assert pte_trace("report", recording, "--html", tmp_path / "o.html").returncode == 0
+        pages.append((tmp_path / "o.html").read_text())
+    assert 'aria-label="mark&lt;int&gt;: 46 write faults, 92.0% of all"' in pages[0]
+    assert "flames" not in re.sub(r"<script>.*?</script>", "", pages[1], flags=re.DOTALL)
+    for text in pages:
+        assert "default-src 'none'; script-src 'unsafe-inline'" in text
+
+
+def test_stacks_of_two_recordings_are_compared(with_stacks: Path, tmp_path: Path) -> None:
+    effort = Effort(stacks=1)
+    fewer = replace(SEEN, stacks=(replace(STACKS[0], count=4),))
+    other = recorded(
+        tmp_path / "other.parquet",
+        [interval(snapshot(fewer, effort=effort), 1)],
+        metadata(effort, command=("./gc",)),
+    )
+    (found,) = json.loads(pte_trace("compare", with_stacks, other, "--format", "json").stdout)[
+        "stacks"
+    ]
+    assert (found["recording"], found["per"]) == (1, "run")
+    assert found["paths"] == [
+        {
+            "comm": "gc",
+            "functions": ["mark<int>", "[unknown]"],
+            "what": "other user [anon]",
+            "write_faults": [46.0, 4.0],
+            "difference": -42.0,
+        },
+        {
+            "comm": "gc",
+            "functions": [],
+            "what": "wp_reuse remote [anon]",
+            "write_faults": [4.0, 0.0],
+            "difference": -4.0,
+        },
+    ]
+    said = pte_trace("compare", with_stacks, other).stdout
+    assert "46 to 4 (-42)  other user [anon] < mark<int> < [unknown] < gc" in said
+    page_of = tmp_path / "compared.html"
+    assert pte_trace("compare", with_stacks, other, "--html", page_of).returncode == 0
+    assert "A 46, B 4 write faults a run: -42" in page_of.read_text()
+
+
+def test_stacks_of_one_recording_alone_are_not_compared(with_stacks: Path, path: Path) -> None:
+    found = json.loads(pte_trace("compare", with_stacks, path, "--format", "json").stdout)
+    assert found["stacks"] == []
+    assert "Different stacks, which are not compared: of all and none." in str(found)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,7 +23,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from pte_trace.cli import cli
-from tests.integration.served import PATIENCE_S, Serve, Served
+from tests.integration.served import PATIENCE_S, Serve, Served, users
 
 # What systemd does between fork and exec.
 _HANDING_OVER = """
@@ -65,10 +68,23 @@ def test_the_page_escapes_what_a_process_calls_itself(serve: Serve) -> None:
     answer, body = serve().get("/")
     page = body.decode()
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "<script>" not in page
+    assert page.count("<script") == 1, "one, which is ours"
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page
-    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_only_what_the_page_ships_runs_there(serve: Serve) -> None:
+    answer, body = serve().get("/")
+    policy = dict(
+        each.split(" ", 1) for each in answer.headers["Content-Security-Policy"].split("; ")
+    )
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        (part,) = re.findall(rf"<{tag}>(.*?)</{tag}>", body.decode(), re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
+        assert policy[directive] == f"'sha256-{digest}'"
+    assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    assert not re.search(rb"\son\w+=|\sstyle=|https?://", body)
 
 
 def test_other_pages_and_methods(serve: Serve) -> None:
@@ -199,9 +215,44 @@ def test_a_port_in_use(serve: Serve) -> None:
 def test_other_commands_do_not_load_the_exporter() -> None:
     script = (
         "import sys; from pte_trace.cli import cli; cli.get_command(None, 'run');"
-        " print([name for name in sys.modules if name.startswith(('prometheus', 'hypercorn',"
+        " print([name for name in sys.modules if name.startswith(('prometheus', 'h11',"
         " 'jinja2', 'bcrypt', 'yaml'))])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "[]\n"
     assert "serve" in cli.list_commands(None)  # type: ignore[arg-type]
+
+
+def checked(*arguments: object) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulated", "serve", "--check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_what_can_be_served_is_checked_beside_one_that_serves(serve: Serve, tmp_path: Path) -> None:
+    config = tmp_path / "web.yml"
+    config.write_text(users())
+    host, port = serve().address
+    address = f"{host}:{port}"
+    status, said = checked("--listen", address, "--web-config", config, "--label", "a=b")
+    assert (status, said) == (0, "pte-trace: It can be served so.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--listen", "nowhere"), "is not an address to listen on"),
+        (("--listen", "unix:"), "names no path"),
+        (("--label", "1=2"), "label"),
+        (("--web-config", "/nonexistent/web.yml"), "/nonexistent/web.yml"),
+    ],
+)
+def test_what_cannot_be_served_is_said_by_the_check(arguments: tuple[str, ...], said: str) -> None:
+    status, complaint = checked(*arguments)
+    assert status == 2
+    assert said in complaint

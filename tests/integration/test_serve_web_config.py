@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,47 @@ def test_a_renewed_certificate_takes_effect(
     )
     served.heard("read again")
     assert served.get(tls=trusting(successor))[0].status == 200
+
+
+def test_what_was_agreed_before_a_change_does_not_count(
+    serve: Serve, tmp_path: Path, authority: trustme.CA
+) -> None:
+    """Connections that are there already, and ask when it has changed who may."""
+    path = tmp_path / "web.yml"
+    pair = "tls_server_config: {cert_file: cert.pem, key_file: key.pem"
+    path.write_text(pair + "}")
+    served = serve("--web-config", path)
+    tls = trusting(authority)
+
+    def connected() -> ssl.SSLSocket:
+        client = socket.create_connection(served.address, PATIENCE_S)
+        return tls.wrap_socket(client, server_hostname="localhost")
+
+    with connected() as before:
+        path.write_text(
+            pair + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}"
+        )
+        served.heard("read again")
+        before.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = b""
+        with suppress(OSError):
+            received = before.recv(100)
+        assert received == b""
+    with pytest.raises(OSError):  # noqa: PT011
+        served.get(tls=tls)
+
+
+def test_a_password_is_asked_for_on_connections_from_before(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("")
+    served = serve("--web-config", path)
+    assert served.status() == 200
+    with socket.create_connection(served.address, PATIENCE_S) as before:
+        before.sendall(b"GET /metrics HTTP/1.1\r\n")
+        path.write_text(users())
+        served.heard("read again")
+        before.sendall(b"Host: a\r\n\r\n")
+        assert before.recv(100).startswith(b"HTTP/1.1 401 ")
 
 
 def test_a_certificate_in_the_configuration_itself(

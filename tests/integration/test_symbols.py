@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from pte_trace.symbols import function_at
+from pte_trace.counted.stacks import Named, Place
+from pte_trace.symbols import elf
+from pte_trace.symbols.names import names
+from tests.symbols import mapped, named
 
 SOURCE = """
 static int inner(int value) { return value * 3 + 1; }
@@ -47,11 +51,6 @@ def symbols(path: Path) -> Mapping[str, tuple[int, int]]:
     return {each[3]: (int(each[0], 16), int(each[1], 16)) for each in fields if len(each) == 4}
 
 
-def named(path: Path, address: int) -> tuple[str | None, int | None]:
-    """These libraries' code is at the same place in the file and in memory."""
-    return function_at(str(path), path.stat().st_ino, address)
-
-
 @pytest.mark.parametrize(
     ("symbol", "name"),
     [
@@ -63,9 +62,9 @@ def named(path: Path, address: int) -> tuple[str | None, int | None]:
 )
 def test_functions_have_their_names_from_end_to_end(library: Path, symbol: str, name: str) -> None:
     start, size = symbols(library)[symbol]
-    assert named(library, start) == (f"{name}+0x1", start + 1)
-    assert named(library, start + size - 1) == (f"{name}+{size:#x}", start + size)
-    assert name not in str(named(library, start + size)[0])
+    assert named(library, start) == Named(f"{name}+0x1", start + 1)
+    assert named(library, start + size - 1) == Named(f"{name}+{size:#x}", start + size)
+    assert name not in str(named(library, start + size).function)
 
 
 def test_a_name_that_would_fill_the_memory_stays_as_it_is(library: Path) -> None:
@@ -83,19 +82,26 @@ def test_a_stripped_file_has_the_names_it_exports(library: Path, tmp_path: Path)
     subprocess.run(["strip", "-o", stripped, library], check=True)
     addresses = symbols(library)
     assert named(stripped, addresses["weighty"][0])[0] == "weighty+0x1"
-    assert named(stripped, addresses["inner"][0]) == (None, addresses["inner"][0] + 1)
+    inner = addresses["inner"][0]
+    assert named(stripped, inner) == Named(None, inner + 1, "its symbols name no function there")
 
 
-def test_a_files_symbols_may_be_kept_apart(
-    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pte_trace.symbols._SEPARATE", tmp_path)
+@pytest.fixture
+def separate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where everybody may look, as in /usr/lib/debug."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        monkeypatch.setattr(elf, "SEPARATE", Path(directory))
+        yield Path(directory)
+
+
+def test_a_files_symbols_may_be_kept_apart(library: Path, tmp_path: Path, separate: Path) -> None:
     notes = subprocess.run(
         ["readelf", "-n", library], capture_output=True, text=True, check=True
     ).stdout
     build_id = notes.split("Build ID:")[1].split()[0]
-    (tmp_path / build_id[:2]).mkdir()
-    debug = tmp_path / build_id[:2] / f"{build_id[2:]}.debug"
+    (separate / build_id[:2]).mkdir()
+    debug = separate / build_id[:2] / f"{build_id[2:]}.debug"
     subprocess.run(["objcopy", "--only-keep-debug", library, debug], check=True)
     stripped = tmp_path / "stripped.so"
     subprocess.run(["strip", "-o", stripped, library], check=True)
@@ -103,15 +109,25 @@ def test_a_files_symbols_may_be_kept_apart(
 
 
 def test_another_file_in_its_place_is_not_believed(library: Path) -> None:
-    assert function_at(str(library), library.stat().st_ino + 1, PAGE) == (None, None)
+    place = Place(mapped(library, inode=library.stat().st_ino + 1), PAGE)
+    assert names([place])[place] == Named(why="another file has its name now")
 
 
-@pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF" + b"\x02" * 60])
-def test_what_is_no_program_has_no_symbols(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is no ELF file"),
+        (b"#!/bin/sh\n", "it is no ELF file"),
+        (b"\x7fELF", "it contradicts itself"),
+        (b"\x7fELF" + b"\x02" * 60, "it is of another kind of machine"),
+    ],
+)
+def test_what_is_no_program_has_no_symbols(tmp_path: Path, content: bytes, why: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    assert named(path, 0) == (None, None)
+    assert named(path, 0) == Named(why=why)
 
 
-def test_a_file_that_is_gone_has_no_symbols(tmp_path: Path) -> None:
-    assert function_at(str(tmp_path / "gone"), 1, 0) == (None, None)
+def test_a_file_that_is_gone_has_no_symbols(library: Path, tmp_path: Path) -> None:
+    place = Place(mapped(library, name=str(tmp_path / "gone")), 0)
+    assert names([place])[place] == Named(why="no such file or directory")

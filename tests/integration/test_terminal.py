@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pte_trace.snapshot import SORT_FIELDS
+from pte_trace.counted.order import SORT_FIELDS
 from tests.builders import record, snapshot
 from tests.recordings import interval, recorded
 from tests.terminal import Terminal

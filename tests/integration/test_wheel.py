@@ -18,11 +18,11 @@ LOOK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from importlib.resources import files
-from pte_trace import program
-from pte_trace.exporter.page import _template
+from pte_trace.programs import program
+from pte_trace.exporter.page import template
 print(program.source_directory())
-print(program.source("records.h").count("struct vma_record"))
-print(_template().filename)
+print(program.source("records.h").count("struct vma_record {"))
+print(template().filename)
 print(files("pte_trace.lab").joinpath("kernel.config"))
 print(files("pte_trace.bench").joinpath("seed.c"))
 """

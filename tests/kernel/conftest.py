@@ -9,16 +9,19 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pte_trace import behavior
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.effort import Effort
 from pte_trace.filters import Filters
-from pte_trace.program import Capacity
-from pte_trace.session import Session
+from pte_trace.host import behavior
+from pte_trace.host.plan import How
+from pte_trace.programs.program import Capacity
+from pte_trace.session import EVERY_WAY, Session
 from pte_trace.views.document import document
 from tests.kernel import leftovers
 
@@ -30,6 +33,7 @@ ONCE_ON = {
     "test_record": "sid",
     "test_ends": "sid",
     "test_churn": "trixie",
+    "test_strangers": "trixie",
 }
 ONCE_ON_OTHERWISE = "bookworm"
 # With --spread, these on one kernel each too: each compiles programs of its own.
@@ -57,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--spread",
         action="store_true",
         help="run on one kernel what traces in another way than all other tests, not on each",
+    )
+
+    parser.addoption(
+        "--attach",
+        choices=[how.value for how in How],
+        help="attach in this way alone what most tests count with, not as the plan would",
     )
 
 
@@ -97,12 +107,17 @@ def pytest_runtest_makereport(
 
 @dataclass(frozen=True)
 class Traced:
-    """What a workload printed, the interval's JSON document, and what was lost in it."""
+    """What a workload printed, what was counted in the interval and lost in it."""
 
     status: int
     lines: list[str]
-    document: dict[str, Any]
+    snapshot: Snapshot
     lost: int
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The interval's JSON document."""
+        return document(self.snapshot)
 
     @property
     def account(self) -> dict[str, Any]:
@@ -131,10 +146,12 @@ Look = Callable[[int, dict[str, Any]], None]
 
 
 @pytest.fixture(scope="session")
-def session() -> Iterator[Session]:
+def session(pytestconfig: pytest.Config) -> Iterator[Session]:
     """The programs, compiled and attached once for all tests."""
     few, enough = Capacity(files=MOST_FILES), Effort(inspect=MOST_TABLES)
-    with Session(Filters(children=True), capacity=few, effort=enough) as session:
+    attach = pytestconfig.getoption("--attach")
+    ways = (How(attach),) if attach else EVERY_WAY
+    with Session(Filters(children=True), capacity=few, effort=enough, ways=ways) as session:
         session.start()
         yield session
 
@@ -171,7 +188,7 @@ def run(session: Session) -> Run:
         snapshot = session.read()
         after = snapshot.health
         lost = after.missed_runs - before.missed_runs + after.map_full - before.map_full
-        return Traced(process.returncode, lines, document(snapshot), lost)
+        return Traced(process.returncode, lines, snapshot, lost)
 
     return run
 

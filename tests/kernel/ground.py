@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 _SIZE = 64 << 20
+_KEPT_KIB = 512 << 10
 _SECOND_CPU = Path("/sys/devices/system/cpu/cpu1/online")
 
 
@@ -60,6 +62,22 @@ def setting(name: str, value: object) -> Iterator[None]:
 
 
 @contextmanager
+def full_node() -> Iterator[None]:
+    """The last NUMA node has no memory left to move a page to.
+
+    hugetlb takes all that is in pieces of 2 MiB; then the kernel wants to keep more than the rest.
+    """
+    node = sorted(Path("/sys/devices/system/node").glob("node[0-9]*"))[-1]
+    pages = node / "hugepages/hugepages-2048kB/nr_hugepages"
+    pages.write_text(str(1 << 20))
+    try:
+        with setting("vm.min_free_kbytes", _KEPT_KIB):
+            yield
+    finally:
+        pages.write_text("0")
+
+
+@contextmanager
 def cgroup(place: Path, **limits: object) -> Iterator[Path]:
     """A cgroup with *limits* as `memory_max`; where none is mounted, in *place*."""
     mount = Path("/sys/fs/cgroup")
@@ -80,7 +98,8 @@ def cgroup(place: Path, **limits: object) -> Iterator[Path]:
 
 def inside(group: Path, *command: object) -> list[str]:
     """*command*, which moves to a cgroup before it is executed."""
-    return ["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh", *map(str, command)]
+    enter = f"echo $$ >{shlex.quote(str(group))}/cgroup.procs"
+    return ["sh", "-c", f'{enter}; exec "$@"', "sh", *map(str, command)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from drgn import Program
 from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
-from pte_trace.btf import BTF, VMLINUX
+from pte_trace.kernel.btf import BTF, VMLINUX
 
 _PAGE = 4096
 _ENTRIES = struct.Struct("<512Q")

@@ -18,11 +18,17 @@ from typing import Any
 
 import pytest
 
+from pte_trace.counted.counters import (
+    PROTECTION_CHANGES,
+    PTES_CHANGED,
+    PTES_MADE_WRITABLE,
+    WRITE_FAULTS,
+)
+from pte_trace.counted.counts import NOTHING, Counts
+from pte_trace.counted.mapping import VmaRow
 from pte_trace.exporter import memory
 from pte_trace.filters import Filters
-from pte_trace.records import NOTHING, OUTCOMES, Counts
 from pte_trace.session import Session
-from pte_trace.snapshot import VmaRow
 from tests.kernel.conftest import WORKLOADS
 from tests.kernel.ground import (
     a_cpu_that_comes_and_goes,
@@ -185,15 +191,15 @@ def _short_lived(how: str, processes: int) -> list[str]:
 
 def _exact(accounts: list[Account], counted: Counts, optimized: bool) -> None:
     """Each process wrote to its pages, toggled them and wrote again."""
-    faults = dict(zip(OUTCOMES, counted.write_faults, strict=True))
+    faults = counted.by_name(WRITE_FAULTS)
     processes = sum(account["processes"] for account in accounts)
     pages = processes * PAGES
     assert sum(faults.values()) == sum(account["faults"] for account in accounts)
     assert faults["other"] == pages
     assert counted.avoidable == (0 if optimized else pages)
-    assert sum(counted.made_writable) == (pages if optimized else 0)
-    assert sum(counted.changes) == 2 * processes
-    assert sum(counted.ptes_changed) == 2 * pages
+    assert counted.sum(PTES_MADE_WRITABLE) == (pages if optimized else 0)
+    assert counted.sum(PROTECTION_CHANGES) == 2 * processes
+    assert counted.sum(PTES_CHANGED) == 2 * pages
 
 
 def test_short_lived_processes_whose_pids_come_again(
@@ -263,7 +269,7 @@ def test_serve_grows_by_nothing(processes: int, optimized: bool, tmp_path: Path)
 
 def _agree(accounts: list[Account], counts: dict[Hashable, Counts], touched: int) -> None:
     for account in accounts:
-        faults = counts[account["pid"], account["start"]].write_faults
+        faults = counts[account["pid"], account["start"]][WRITE_FAULTS]
         assert sum(faults) == touched + account["faults"]
 
 
@@ -272,7 +278,7 @@ def test_threads_that_toggle_and_write_on_cpus_that_come_and_go(churn: Churn) ->
     with a_cpu_that_comes_and_goes():
         accounts, counts = churn(*[[str(WORKLOADS / "threads"), "101"]] * 4)
     for account in accounts:
-        assert sum(counts[account["pid"], account["start"]].changes) == 2 * TOGGLES
+        assert counts[account["pid"], account["start"]].sum(PROTECTION_CHANGES) == 2 * TOGGLES
     _agree(accounts, counts, touched=101)
 
 

@@ -166,6 +166,7 @@ def test_doctor_describes_this_kernel(doctor: Mapping[str, Any], optimized: bool
     assert doctor["kernel"]["optimization"] is optimized
     assert optimized is (GUEST not in {"bullseye", "unpatched", "unpatched-6.12"})
     assert doctor["facts"]["btf"] is True
-    reached = GUEST in {"sid", "patched-6.12", "unpatched-6.12"}
+    # By a trampoline only, which a kernel that may be preempted (sid) would skip.
+    reached = GUEST in {"patched-6.12", "unpatched-6.12"}
     expected = "change_pte_range" if reached else "change_protection"
     assert doctor["hooks"]["change_pte_range"]["attached"] == expected

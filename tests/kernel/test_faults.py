@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pte_trace.host.plan import How
 from pte_trace.session import Session
 from pte_trace.views.document import document
 from tests.kernel.conftest import WORKLOADS, Run
@@ -67,5 +68,7 @@ def test_readings_while_there_are_faults_lose_none(session: Session) -> None:
     touched: Counter[int] = Counter()
     for row in (row for each in found for row in each["vmas"] if row["start"] == PLACE):
         touched[row["pid"]] += row["write_faults"]["other"]
-    assert found[-1]["health"]["missed_runs"] == missed
+    # A kretprobe has room for as many calls as there are CPUs, and a change may sleep (Linux 5.10).
+    if session.plan.attachments["change_protection"].how is not How.KPROBE:
+        assert found[-1]["health"]["missed_runs"] == missed
     assert touched == {process.pid: MANY_PAGES for process in started}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from pte_trace.records import OUTCOMES
-from tests.kernel.conftest import GUEST, MOST_FILES, Run
+from pte_trace.counted.counters import OUTCOMES
+from tests.kernel.conftest import GUEST, MOST_FILES, WORKLOADS, Run
 from tests.kernel.ground import modules
 
 PAGE = 4096
@@ -106,3 +108,98 @@ def test_files_have_names_however_many_there_were(run: Run, tmp_path: Path) -> N
         names = {row["name"] for row in traced.document["vmas"]}
         assert {str(path) for path in paths} <= names
         assert not [name for name in names if name.startswith("[inode")]
+
+
+def test_memory_that_touches_the_heap_is_none_of_it(run: Run) -> None:
+    """Nor is a part of it another kind than the whole."""
+    traced = run("/usr/bin/setarch", "-R", WORKLOADS / "bss")
+
+    (line,) = traced.lines
+    start, is_heap = int(line.split()[0], 16), line.split()[1] == "1"
+    rows = [row for row in traced.document["vmas"] if row["comm"] == "bss" and covers(row, start)]
+    said = {(row["kind"], row["name"]) for row in rows}
+    if is_heap:
+        # A heap that began beside it is one VMA with it by now, on older kernels.
+        assert GUEST == "bullseye"
+        said.discard(("heap", "[heap]"))
+    assert said <= {("anon", "[anon]")}
+    assert sum(row["write_faults"]["other"] for row in rows) >= 64
+    assert sum(row["protection_changes"]["mprotect"] for row in rows) == 2
+
+
+def covers(row: dict[str, Any], address: int) -> bool:
+    return int(row["start"], 16) <= address < int(row["end"], 16)
+
+
+def test_what_mremap_moved_is_not_what_was_there_before(run: Run) -> None:
+    traced = run("moved")
+
+    rows = [row for row in traced.document["vmas"] if row["start"] == "0x600000000000"]
+    found = [(row["write_faults"]["other"], row["protection_changes"]["mprotect"]) for row in rows]
+    assert sorted(found) == [(0, 4), (5, 0)]
+    assert traced.vma("0x600000045000")["write_faults"]["other"] == 7
+
+
+def test_the_first_system_v_segment_has_its_name(run: Run) -> None:
+    """Its inode is 0."""
+    traced = run("/usr/bin/unshare", "--ipc", WORKLOADS / "segment")
+
+    ident, start = traced.lines[0].split()
+    assert ident == "0"
+    (row,) = (row for row in traced.document["vmas"] if row["start"] == start)
+    assert (row["name"], row["kind"]) == ("/SYSV0000abcd (deleted)", "shmem")
+    assert row["write_faults"]["other"] == 5
+
+
+def test_a_path_of_any_length_is_whole_or_shows_that_it_was_cut(run: Run, tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*(f"level{each}" for each in range(30)))
+    wide = tmp_path.joinpath(*(f"{each}{'w' * 199}" for each in range(5)))
+    for each in (deep, wide):
+        each.mkdir(parents=True)
+        (each / "file").write_bytes(bytes(64 * PAGE))
+    traced = run("files", deep / "file", wide / "file")
+
+    names = [row["name"] for row in traced.document["vmas"] if row["name"].endswith("/file")]
+    assert str(deep / "file") in names
+    (cut,) = (name for name in names if name.startswith("…/"))
+    assert str(wide / "file").endswith(cut.removeprefix("…"))
+    assert len(cut) > 500
+
+
+def test_files_of_one_inode_and_device_have_their_own_names(run: Run, tmp_path: Path) -> None:
+    """As two subvolumes of a btrfs number them alike."""
+    modules("loop", "btrfs")
+    image, mounted = tmp_path / "image", tmp_path / "mounted"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    shell = f"""set -e
+        mkfs.btrfs -q {image}; mount -o loop {image} {mounted}
+        for each in one two; do btrfs -q subvolume create {mounted}/$each; done
+        dd status=none if=/dev/zero of={mounted}/one/a bs=4096 count=64
+        dd status=none if=/dev/zero of={mounted}/two/b bs=4096 count=64"""
+    subprocess.run(["sh", "-c", shell], check=True, stdout=subprocess.DEVNULL)
+    try:
+        paths = (mounted / "one" / "a", mounted / "two" / "b")
+        assert len({path.stat().st_ino for path in paths}) == 1
+        traced = run("files", *paths)
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+    found = {
+        row["name"]: sum(row["write_faults"].values())
+        for row in traced.document["vmas"]
+        if row["name"].startswith(str(mounted))
+    }
+    assert found == {str(paths[0]): 4, str(paths[1]): 5}
+
+
+def test_the_stack_that_execve_builds_is_a_stack(run: Run) -> None:
+    """And what execve() changes of it no program asked for."""
+    traced = run("/bin/sh", "-c", "/bin/true; /bin/true; exit")
+
+    stacks = [row for row in traced.document["vmas"] if row["name"] == "[stack]"]
+    assert len({row["pid"] for row in stacks}) == 3
+    assert sum(sum(row["protection_changes"].values()) for row in stacks) == 0
+    above = [row for row in traced.document["vmas"] if int(row["start"], 16) >> 40 == 0x7F]
+    assert not [row for row in above if row["kind"] == "anon" and row["end"] == "0x7ffffffff000"]

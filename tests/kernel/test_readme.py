@@ -1,4 +1,4 @@
-"""Every example of the README, typed as it stands there."""
+"""Every example of the README and of docs/, typed as it stands there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 
 from tests.kernel.conftest import WORKLOADS
 
-README = Path(__file__).parents[2] / "README.md"
+PROJECT = Path(__file__).parents[2]
+GUIDE = PROJECT / "docs/guide.md"
+DOCUMENTS = (PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")))
 # These go on until they are ended; the lab is of the machine outside the guest.
 _RECORD = "sudo pte-trace record -o machine.parquet -i 10"
 _ENDLESS = {"sudo pte-trace", "sudo pte-trace serve", _RECORD}
@@ -29,10 +31,11 @@ _PREPARED = {
 
 
 def examples() -> list[str]:
-    """The commands, without what is said of each in the next column."""
-    lines = (line for line in README.read_text().splitlines() if line.startswith("    "))
-    commands = (line.strip().split("  ")[0] for line in lines)
-    return [each for each in commands if re.match(r"(sudo )?pte-trace\b(?!:)", each)]
+    """The commands, each once, without what is said of it in the next column."""
+    lines = (line for each in DOCUMENTS for line in each.read_text("utf-8").splitlines())
+    commands = (line.strip().split("  ")[0] for line in lines if line.startswith("    "))
+    found = (each for each in commands if re.match(r"(sudo )?pte-trace\b(?!:)", each))
+    return list(dict.fromkeys(found))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def test_the_example_works(directory: Path, command: str) -> None:
     environment = {
         **os.environ,
         "PATH": f"{directory}/bin:{os.environ['PATH']}",
-        "PYTHONPATH": str(README.parent),
+        "PYTHONPATH": str(PROJECT),
     }
     with subprocess.Popen(
         f"exec {command}",  # else Ctrl-C would end the shell, whatever the command makes of it
@@ -96,13 +99,13 @@ def _end(process: subprocess.Popen[str], command: str, directory: Path) -> str:
 @pytest.mark.once
 def test_the_notebook_example_works(directory: Path) -> None:
     """After the recordings above were made."""
-    code = re.search(r"((?:    .*pte_trace.*\n|    frame.*\n)+)", README.read_text())
+    code = re.search(r"((?:    .*pte_trace.*\n|    frame.*\n)+)", GUIDE.read_text("utf-8"))
     assert code is not None
     lines = "\n".join(line.strip() for line in code[1].splitlines())
     done = subprocess.run(
         [sys.executable, "-c", lines.replace("frame.groupby", "print(frame.groupby") + ")"],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(README.parent)},
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
         check=False,

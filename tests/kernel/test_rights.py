@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pte_trace.exporter.reader import FRESH_S
-from pte_trace.exporter.rights import NOBODY
+from pte_trace.kernel.rights import NOBODY
 from tests import hostile
 from tests.kernel.conftest import GUEST, LITTLE, WORKLOADS
 

@@ -12,18 +12,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pte_trace.counted.columns import Columns
+from pte_trace.counted.counts import Histogram
+from pte_trace.counted.mapping import VmaRow
+from pte_trace.counted.packed import BUCKETS
+from pte_trace.counted.rows import Rows
+from pte_trace.counted.snapshot import Health, Kernel, Snapshot
 from pte_trace.effort import EVERYTHING
-from pte_trace.plan import Attachment, How
+from pte_trace.host.plan import Attachment, How
 from pte_trace.recording.interval import Interval
 from pte_trace.recording.metadata import Metadata
 from pte_trace.recording.writing import Recorder
-from pte_trace.records import BUCKETS, OUTCOMES, UNMEASURED, Counts, Histogram
-from pte_trace.snapshot import Health, Kernel, Snapshot, VmaRow
+from tests.builders import counts
 
 MOST_RESIDENT_MB = 150
 MOST_REPORT_S = 60
@@ -72,54 +76,31 @@ class Source:
         reuse = draw(self._histograms, k=number)
         other = draw(range(20), k=number)
         seen_ns = draw(range(second * 10**9, (second + 1) * 10**9), k=number)
-        vmas = tuple(
+        vmas = Columns.of(
             VmaRow(
                 **identity,
                 seen_ns=seen,
-                counts=Counts(
-                    changes=(change, 0, 0, 0),
-                    ptes_changed=(pte + left, 0, 0, 0),
-                    made_writable=(pte, 0, 0, 0),
-                    left_readonly=(left, 0, 0, 0),
-                    not_inspected=(0, 0),
-                    write_faults=(cost.count, 0, 0, 0, first, 0),
-                    costs=(cost, *_UNTIMED),
+                counts=counts(
+                    {"mprotect": change},
+                    {"mprotect": pte + left},
+                    {"wp_reuse": cost.count, "other": first},
+                    writable={"mprotect": pte},
+                    readonly={"clean": left},
+                    costs={"wp_reuse": cost},
                 ),
             )
             for identity, change, pte, left, cost, first, seen in zip(
                 self._identities, changes, ptes, clean, reuse, other, seen_ns, strict=True
             )
         )
-        spent = _sum(Counter(reuse))
-        totals = Counts(
-            changes=(sum(changes), 0, 0, 0),
-            ptes_changed=(sum(ptes) + sum(clean), 0, 0, 0),
-            made_writable=(sum(ptes), 0, 0, 0),
-            left_readonly=(sum(clean), 0, 0, 0),
-            not_inspected=(0, 0),
-            write_faults=(spent.count, 0, 0, 0, sum(other), 0),
-            costs=(spent, *_UNTIMED),
-        )
         return Snapshot(
             kernel=_KERNEL,
             hooks=_HOOKS,
             duration_s=1.0,
-            totals=totals,
-            processes=(),
-            vmas=vmas,
+            totals=vmas.totals,
+            vmas=Rows(vmas),
             health=Health(),
         )
-
-
-_UNTIMED = (UNMEASURED,) * (len(OUTCOMES) - 1)
-
-
-def _sum(histograms: Counter[Histogram]) -> Histogram:
-    log2 = [
-        sum(each.log2[place] * times for each, times in histograms.items())
-        for place in range(BUCKETS)
-    ]
-    return Histogram(sum(each.sum * times for each, times in histograms.items()), tuple(log2))
 
 
 def _resident_mb() -> float:

@@ -1,4 +1,7 @@
-"""In a guest: `python -m tests.soak MINUTES`. What was tried, how often, and what was lost."""
+"""In a guest: `python -m tests.soak MINUTES [--attacked]`. What was tried, and what was lost.
+
+Attacked, clients do to the exporter what tests/attack knows, all the time.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from tests.kernel.ground import (
     setting,
     swap,
 )
-from tests.soak.exporter import Exporter, Footprint, die_while_scraping, exporter
+from tests.soak.exporter import BACK_S, Attacker, Exporter, Footprint, die_while_scraping, exporter
 from tests.soak.judge import judge
 
 _TESTS = Path(__file__).parents[1]
@@ -51,6 +54,7 @@ _MOST_PIDS = 64
 # The fewest that may be asked for.
 _VMAS = 64
 _MOST_GROWTH = 8 << 20
+_MOST_SAID = 20_000
 _TO_BE_KILLED = ["threads", "1009"]
 _LIFE_S = 0.5
 _MADE = "made writable, short-lived"
@@ -139,6 +143,8 @@ def _counted(serve: Exporter) -> dict[str, int]:
 
 def main() -> int:
     seconds = 60 * float(sys.argv[1])
+    attacked = "--attacked" in sys.argv[2:]
+    attacker = Attacker()
     with (
         tempfile.TemporaryDirectory() as place,
         disk(Path(place)) as mounted,
@@ -146,9 +152,17 @@ def main() -> int:
         setting("kernel.numa_balancing", 1),
         setting("vm.compact_unevictable_allowed", 0),
         cgroup(Path(place), pids_max=_MOST_PIDS) as group,
-        exporter("--cgroup", group, "--max-vmas", _VMAS, "--top-mappings", _SERIES) as serve,
+        exporter(
+            *("--cgroup", group, "--max-vmas", _VMAS, "--top-mappings", _SERIES),
+            more=_MOST_SAID if attacked else None,
+        ) as serve,
         judge(group) as independent,
+        ExitStack() as attacks,
     ):
+        quiet: Disturbance = nullcontext
+        if attacked:
+            attacks.enter_context(attacker.at_work())
+            quiet = attacker.paused
         soak = Soak(group, mounted)
         end = time.monotonic() + seconds
         footprint = None
@@ -161,16 +175,24 @@ def main() -> int:
                 soak.kill_one()
             serve.scrape()
             if last:
-                footprint = footprint or serve.footprint()
-                print(dict(soak.tried), serve.footprint(), flush=True)
+                with quiet():
+                    footprint = footprint or serve.footprint()
+                    print(dict(soak.tried), serve.footprint(), flush=True)
             if time.monotonic() > end:
                 break
+        if attacked:
+            attacks.close()
+            time.sleep(BACK_S)
+            serve.scrape()
         ours, theirs = _counted(serve), {**independent.counted(), _MADE: soak.made_writable}
         grown = serve.footprint()
         lost = {name: serve.sum(f"{name}_total") for name in ("missed_runs", "scrape_errors")}
         full = serve.sum("map_full_total")
         print(f"tried: {dict(soak.tried)}, {soak.short_lived} short-lived processes")
-        print(f"scrapes: {serve.scrapes}; events that found their table full: {full}")
+        print(
+            f"scrapes: {serve.scrapes}, of {serve.longest_s:.1f} s at most, {serve.missed} missed;"
+            f" events that found their table full: {full}"
+        )
         print(f"after the first cycle {footprint}, last {grown}; {lost}")
         for name in sorted(ours.keys() | theirs.keys()):
             print(f"{name:30} {ours.get(name, 0):12,} {theirs.get(name, 0):12,}", flush=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,10 @@ from pte_trace.exporter.reader import FRESH_S
 from tests.sockets import reset_at_close
 
 _ADDRESS = ("127.0.0.1", 9818)
-_URL = "http://{}:{}/metrics".format(*_ADDRESS)
+# As the tests in tests/attack have it.
+BACK_S = 30.0
+_SCRAPER = "127.0.0.2"
+_TRIES = 5
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -42,13 +45,14 @@ class Exporter:
 
     process: subprocess.Popen[bytes]
     scrapes: int = 0
+    missed: int = 0
+    longest_s: float = 0.0
     _last: dict[Series, float] = field(default_factory=dict)
 
     def scrape(self) -> None:
         """Take all samples, none older than this."""
         time.sleep(FRESH_S)
-        with urllib.request.urlopen(_URL, timeout=120) as answer:
-            text = answer.read().decode()
+        text = self._answer()
         samples = {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
@@ -61,6 +65,21 @@ class Exporter:
         self.scrapes += 1
         parts = ("ptes_made_writable_total", "ptes_left_readonly_total")
         assert self.sum("ptes_inspected_total") == sum(map(self.sum, parts))
+
+    def _answer(self) -> str:
+        """As Prometheus asks: from an address of its own, and again where it was sent away."""
+        for _ in range(_TRIES):
+            begun = time.monotonic()
+            client = http.client.HTTPConnection(
+                *_ADDRESS, timeout=120, source_address=(_SCRAPER, 0)
+            )
+            with suppress(ConnectionError), closing(client):
+                client.request("GET", "/metrics")
+                text = client.getresponse().read().decode()
+                self.longest_s = max(self.longest_s, time.monotonic() - begun)
+                return text
+            self.missed += 1
+        raise AssertionError("not answered")
 
     def sum(self, name: str) -> int:
         """The sum of all series of *name*, of the last scrape."""
@@ -101,9 +120,46 @@ def die_while_scraping() -> None:
             reset_at_close(client)
 
 
+class Attacker:
+    """Attacks it all the time, but for when it is paused."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        self._start()
+        try:
+            yield
+        finally:
+            self._stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """With time for the exporter to be as it was."""
+        self._stop()
+        time.sleep(BACK_S)
+        yield
+        self._start()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.attack", *map(str, _ADDRESS)]
+        )
+
+    def _stop(self) -> None:
+        assert self._process is not None
+        assert self._process.poll() is None
+        self._process.kill()
+        self._process.wait()
+
+
 @contextmanager
-def exporter(*options: object, says: str = "") -> Iterator[Exporter]:
-    """One that listens. It must end well, and have said nothing else but *says* meanwhile."""
+def exporter(*options: object, says: str = "", more: int | None = None) -> Iterator[Exporter]:
+    """One that listens. It must end well, and have said nothing but *says* meanwhile.
+
+    With *more* it may say what it likes, in so many bytes, but no traceback.
+    """
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "pte_trace", "serve", *map(str, options)),
@@ -118,6 +174,12 @@ def exporter(*options: object, says: str = "") -> Iterator[Exporter]:
             yield Exporter(process)
             process.terminate()
             meanwhile = process.stderr.read().decode()
-            assert (meanwhile, process.wait()) == (says, 0), meanwhile
+            assert process.wait() == 0, meanwhile
+            if more is None:
+                assert meanwhile == says
+            else:
+                print(meanwhile, end="")
+                assert "Traceback" not in meanwhile
+                assert len(meanwhile) <= more
         finally:
             process.kill()

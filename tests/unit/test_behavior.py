@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pte_trace import behavior
+from pte_trace.host import behavior
 
 
 def open_files() -> list[str]:

@@ -15,9 +15,9 @@ import pytest
 from pte_trace.bench import compiler, seed
 from pte_trace.bench.results import Case, Faults, Macro, Micro, Times, Tracing, Write
 from pte_trace.commands.bench import bench
+from pte_trace.counted.counters import OUTCOMES
+from pte_trace.counted.snapshot import Health, Kernel
 from pte_trace.errors import HostError, PteTraceError
-from pte_trace.records import OUTCOMES
-from pte_trace.snapshot import Health, Kernel
 from pte_trace.views import bench as view
 from tests.unit.test_cli import refused
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pte_trace.btf import BTF, BTFError, Member
+from pte_trace.kernel.btf import BTF, BTFError, Member
 from tests.btf_writer import HEADER_SIZE, VOID, BTFWriter, Field, blob_of
 
 pytestmark = pytest.mark.timeout(20)
@@ -153,6 +153,13 @@ def test_a_function_is_known_by_its_type_id() -> None:
     write = sample()
     expected = write.function("last")
     assert BTF(write.blob()).function_id("last") == expected
+
+
+def test_a_struct_is_known_by_its_type_id() -> None:
+    write = sample()
+    expected = write.struct("last")
+    assert BTF(write.blob()).struct_id("last") == expected
+    assert BTF(write.blob()).struct_id("mix") is None
 
 
 def test_the_first_type_can_be_found() -> None:

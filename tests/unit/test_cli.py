@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from pte_trace.cli import _Commands, cli
+from pte_trace.commands import options
 from pte_trace.commands.compare import compare
 from pte_trace.commands.doctor import doctor
 from pte_trace.commands.explain import explain
@@ -17,7 +19,9 @@ from pte_trace.commands.record import record
 from pte_trace.commands.report import report
 from pte_trace.commands.run import run
 from pte_trace.commands.top import top
-from pte_trace.snapshot import SORT_FIELDS, Health
+from pte_trace.counted.order import SORT_FIELDS
+from pte_trace.counted.snapshot import Health
+from pte_trace.errors import HostError
 from pte_trace.views import sentences
 from tests.builders import snapshot
 
@@ -182,3 +186,14 @@ def test_notes_advise_options_that_exist() -> None:
     )
     known = {option for parameter in top.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z-]+", said)) <= known
+
+
+@pytest.mark.parametrize("style", ["text", "json", "csv"])
+def test_top_adds_nothing_up_where_nobody_can_ask_for_the_sum(
+    monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    session = MagicMock(side_effect=HostError("No further."))
+    monkeypatch.setattr(options.Request, "session", session)
+    with pytest.raises(HostError):
+        cli.main(["top", "-n", "1", "--format", style], standalone_mode=False)
+    session.assert_called_once_with(keep=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
 
-from pte_trace import plan
-from pte_trace.behavior import Behavior
-from pte_trace.facts import HostFacts
+from pte_trace.host import plan
+from pte_trace.host.behavior import Behavior
+from pte_trace.host.facts import HostFacts
 from pte_trace.views import diagnosis, text
 from tests.builders import PARAMETERS, host, host_whose, host_without
 
@@ -48,6 +49,13 @@ def fact(facts: HostFacts, name: str) -> str:
         ),
         (host(), "PIDs", "the kernel's"),
         (host(initial_pid_namespace=False), "PIDs", "a namespace's, not the kernel's"),
+        (host(), "cgroups", "version 2"),
+        (host(cgroups=None), "cgroups", "unknown"),
+        (
+            host(cgroups="1"),
+            "cgroups",
+            "version 1: to which cgroup, unit or container a process belongs is not known",
+        ),
         (host(bcc_version=None), "BCC", "no"),
         (
             host(bcc_version=None, bcc_impostor="/x/bcc"),
@@ -70,8 +78,11 @@ def test_whether_the_optimization_works_is_told(at_work: bool | None, said: str)
 def test_each_function_has_a_line_of_what_was_tried() -> None:
     facts = host_whose("do_wp_page", fentry=None, kprobe=False)
     lines = [line.split() for line in page(facts).splitlines()]
-    assert ["do_wp_page", "yes", "refused", "no"] in lines
-    assert ["handle_mm_fault", "yes", "yes", "yes"] in lines
+    assert ["do_wp_page", "yes", "refused", "not", "tried", "no"] in lines
+    preempted = replace(facts, preemptible=True)
+    lines = [line.split() for line in page(preempted).splitlines()]
+    assert ["do_wp_page", "yes", "refused", "yes", "no"] in lines
+    assert ["handle_mm_fault", "yes", "yes", "yes", "yes"] in lines
 
 
 def test_each_hook_has_a_line_of_where_it_is_attached() -> None:
@@ -129,6 +140,7 @@ def test_json_has_facts_functions_and_hooks() -> None:
     assert made["functions"]["do_wp_page"] == {
         "parameters": ["vmf"],
         "fentry": True,
+        "session": True,
         "kprobe": True,
     }
     assert made["hooks"]["do_wp_page"] == {

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pte_trace.behavior import Behavior
+from pte_trace.counted.explanation import explain
+from pte_trace.counted.mapping import Event, Frame, Stack
+from pte_trace.counted.snapshot import Health, ReuseCost, Snapshot
 from pte_trace.effort import Effort
-from pte_trace.explanation import explain
-from pte_trace.records import CallSite, Frame
-from pte_trace.snapshot import Health, ReuseCost, Snapshot
+from pte_trace.host.behavior import Behavior
 from pte_trace.views import document, explained, text
 from tests.builders import counts, histogram, record, snapshot
 from tests.unit.test_explanation import CASES, LINUX_6_1, NO_INSPECTION, TODAY, toggled
@@ -22,7 +22,7 @@ LIBC, PROGRAM = "/usr/lib/libc.so.6", "/srv/a\tprogram"
 FRAMES = (
     Frame(0x7010, LIBC, 0x110, "mprotect+0x7"),
     Frame(0x4010, PROGRAM, 0x10, "store::toggle(int)+0x2e"),
-    Frame(0x4110, PROGRAM, 0x110),
+    Frame(0x4110, PROGRAM, 0x110, unnamed="its symbols name no function there"),
     Frame(0x9000, "[jit]"),
     Frame(0x66),
 )
@@ -39,7 +39,13 @@ def story() -> Snapshot:
             readonly={"clean": 2},
             costs={"wp_reuse": histogram(1000, 1000)},
         ),
-        call_sites=(CallSite("mprotect", FRAMES, 1200), CallSite("uffd_wp", FRAMES[:1], 1)),
+        stacks=(
+            Stack(Event("protection_changes", "mprotect"), FRAMES, 1200),
+            Stack(Event("write_faults", "other", "user"), FRAMES[1:2], 7),
+            Stack(Event("write_faults", "other", "remote"), (), 3),
+            Stack(Event("write_faults", "wp_reuse", "kernel"), FRAMES[:1], 2),
+            Stack(Event("protection_changes", "uffd_wp"), FRAMES[:1], 1),
+        ),
     )
     plain = record(
         start=0x30000,
@@ -47,7 +53,7 @@ def story() -> Snapshot:
         counts=counts({"mprotect": 1}, {"mprotect": 1}, {"other": 33}),
     )
     return snapshot(
-        saved, plain, effort=Effort(stacks=True), calibration=ReuseCost(1000.0, "elsewhere")
+        saved, plain, effort=Effort(stacks=1), calibration=ReuseCost(1000.0, "elsewhere")
     )
 
 
@@ -73,12 +79,14 @@ Process 100, worker
     Changed by mprotect 1,203 times, 30 PTEs.
         1,200 × mprotect+0x7 (libc.so.6) < store::toggle(int)+0x2e (a\\tprogram)\
  < 0x110 (a\\tprogram) < [jit] 0x9000 < [unknown] 0x66
+        no name in a\\tprogram: its symbols name no function there
         3 × [no call of this process is known]
     Changed by uffd_wp 1 time, 1 PTE.
         1 × mprotect+0x7 (libc.so.6)
     The optimization made 13 PTEs writable at once; at 1 µs a fault that is at most 13 µs saved\
  (an estimate, from 2 wp_reuse faults timed here).
-        evidence: write_faults.wp_reuse = 2, ptes_made_writable = 13, ptes_inspected = 15
+        evidence: wp_protected_by.wp_reuse.mprotect = 2, ptes_made_writable = 13,\
+ ptes_inspected = 15
     2 PTEs stayed read-only: nothing was written to the page since it was mapped or cleaned,\
  and this kernel leaves such pages read-only. 2 writes then only needed the PTE changed,\
  0 writes had to copy.
@@ -86,11 +94,16 @@ Process 100, worker
  write_faults.wp_copy = 0, behavior.clean_pages = false
         remedy: Linux 6.2 or newer for those that did not copy (d84887739d5c); or write to the\
  pages before the change.
-    10 write faults never came to a write-protected page: first touch, swap-in, huge page or\
+    10 write faults never came to a write-protected page: first touch, swap-in or\
  NUMA hint. No protection change could save them.
         evidence: write_faults.other = 10
+    2 write faults (wp_reuse), by who wrote:
+        2 × kernel: mprotect+0x7 (libc.so.6)
+    10 write faults (other), by who wrote:
+        7 × user: store::toggle(int)+0x2e (a\\tprogram)
+        3 × remote: [another process or a kernel thread]
 
-  1 further mapping, where no write fault is known to come of a protection change: 1 change,\
+  1 further mapping, where no write fault came of a protection change that was seen: 1 change,\
  33 write faults (33 other).
 
 The optimization made 13 PTEs writable at once; at 1 µs a fault that is at most 13 µs saved\
@@ -115,23 +128,30 @@ def test_every_finding_has_its_sentences(of: Any, behavior: Behavior, row: dict[
 
 
 def test_few_faults_without_a_change_are_told_together_and_many_apart() -> None:
-    few = record(counts=counts(faults={"wp_reuse": 50, "wp_copy": 49}))
+    by_fork = {"wp_reuse": {"fork": 50}, "wp_copy": {"fork": 49}}
+    few = record(counts=counts(faults={"wp_reuse": 50, "wp_copy": 49}, protected=by_fork))
     assert "1 further mapping" in printed(snapshot(few))
     assert "(50 wp_reuse, 49 wp_copy)" in printed(snapshot(few))
-    many = record(counts=counts(faults={"wp_reuse": 50, "wp_copy": 50}))
+    by_fork["wp_copy"]["fork"] += 1
+    many = record(counts=counts(faults={"wp_reuse": 50, "wp_copy": 50}, protected=by_fork))
     assert "further mapping" not in printed(snapshot(many))
-    assert "No protection change left write-protected pages here" in printed(snapshot(many))
+    assert (
+        "A fork had write-protected pages here; 50 writes only needed the entry changed and 50"
+        " writes had to copy the page."
+    ) in printed(snapshot(many))
 
 
 def test_a_forks_children_are_counted() -> None:
-    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
+    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10}, forked=12)
     child = record(pid=101, ppid=100, image=2000)
-    assert "The process had children (1 traced)" in printed(snapshot(record(counts=of), child))
+    assert (
+        "fork() write-protected 12 PTEs here; 10 writes had to copy the page. Children: 1 traced,"
+        " which copied 0 and reused 0 here."
+    ) in printed(snapshot(record(counts=of), child))
     found = explain(snapshot(record(counts=of)), TODAY, {100: 3})
     stream = StringIO()
     text.console(stream).print(explained.report(snapshot(record(counts=of)), found))
-    assert "The process had children (3 seen while it was traced)" in stream.getvalue()
-    assert "Whether a child was alive, and shared the page, when" in stream.getvalue()
+    assert "Children: 3 seen while it was traced." in stream.getvalue()
 
 
 def test_what_was_not_looked_at_is_not_known() -> None:
@@ -146,10 +166,10 @@ def test_what_was_not_looked_at_is_not_known() -> None:
 
 def test_json_is_the_document_of_run_and_more() -> None:
     found = written(story())
-    more = {name: found.pop(name) for name in ("behavior", "stacks", "explanations")}
+    more = {name: found.pop(name) for name in ("behavior", "explanations")}
     assert found == json.loads(json.dumps(document.document(story())))
+    assert (found["stacks"]["one_of"], found["stacks"]["lost"]) == (1, 0)
     assert more["behavior"] == asdict(TODAY)
-    assert more["stacks"] == {"lost": 0}
     ordinary, toggled_twice = more["explanations"]
     assert ordinary["findings"][0]["finding"] == "not_asked"
     assert toggled_twice["start"] == "0x10000"
@@ -163,16 +183,32 @@ def test_json_is_the_document_of_run_and_more() -> None:
                 "function": "mprotect+0x7",
                 "file": LIBC,
                 "file_address": "0x110",
+                "unnamed": None,
             },
             {
                 "address": "0x4010",
                 "function": "store::toggle(int)+0x2e",
                 "file": PROGRAM,
                 "file_address": "0x10",
+                "unnamed": None,
             },
-            {"address": "0x4110", "function": None, "file": PROGRAM, "file_address": "0x110"},
-            {"address": "0x9000", "function": None, "file": "[jit]", "file_address": None},
-            {"address": "0x66", "function": None, "file": None, "file_address": None},
+            {
+                "address": "0x4110",
+                "function": None,
+                "file": PROGRAM,
+                "file_address": "0x110",
+                "unnamed": "its symbols name no function there",
+            },
+            *(
+                {
+                    "address": address,
+                    "function": None,
+                    "file": file,
+                    "file_address": None,
+                    "unnamed": None,
+                }
+                for address, file in (("0x9000", "[jit]"), ("0x66", None))
+            ),
         ],
     }
 
@@ -185,16 +221,16 @@ def test_evidence_is_found_in_the_document_by_its_name() -> None:
         (vma,), (entry,) = found["vmas"], found["explanations"]
         for finding in entry["findings"]:
             for name, value in finding["evidence"].items():
-                if name == "children_traced":
+                if name.startswith("children_"):
                     continue
-                group, _, field = name.partition(".")
-                where = {**vma, **entry, "behavior": found["behavior"]}[group]
-                where = where[field] if field else where
+                where = {**vma, **entry, "behavior": found["behavior"]}
+                for field in name.split("."):
+                    where = where[field]
                 assert value == (sum(where.values()) if isinstance(where, dict) else where), name
 
 
 def test_calls_that_found_no_room_are_said() -> None:
-    assert "7 calls or mappings of code found no room" in printed(
+    assert "7 faults, calls or mappings of code found no room" in printed(
         replace(story(), health=Health(stacks_full=7))
     )
 
@@ -204,3 +240,14 @@ def test_where_code_cannot_be_told_that_is_said() -> None:
     hooks = {name: hook for name, hook in shown.hooks.items() if name != "mmap_region"}
     assert "code may not be named" in printed(replace(shown, hooks=hooks))
     assert "code may not be named" not in printed(replace(shown, hooks=hooks, effort=Effort()))
+
+
+def test_a_process_is_told_where_it_belongs() -> None:
+    here = record(
+        cgroup="/system.slice/a\nb.service", counts=counts({"mprotect": 2}, {"mprotect": 9})
+    )
+    of = snapshot(here)
+    found = explain(of, Behavior(optimization=True))
+    stream = StringIO()
+    text.console(stream).print(explained.report(of, found))
+    assert "  cgroup /system.slice/a\\nb.service\n" in stream.getvalue()

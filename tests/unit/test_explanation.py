@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pte_trace.behavior import Behavior
+from pte_trace.counted.explanation import Explanation, Value, explain
 from pte_trace.effort import EVERYTHING, Effort
-from pte_trace.explanation import Explanation, Value, explain
+from pte_trace.host.behavior import Behavior
 from tests.builders import counts, record, snapshot
 
 TODAY = Behavior(optimization=True, clean_pages=True, soft_dirty=True)
@@ -40,18 +40,39 @@ def toggled(faults: dict[str, int] | None = None, **inspected: Any) -> Any:
     return counts(TOGGLED, {"mprotect": 20}, faults, **inspected)
 
 
+def reused_by(cause: str, faults: int) -> dict[str, dict[str, int]]:
+    return {"wp_reuse": {cause: faults}}
+
+
+def copied_by(cause: str, faults: int) -> dict[str, dict[str, int]]:
+    return {"wp_copy": {cause: faults}}
+
+
+READ_ONLY_LATER = counts(
+    {"mprotect": 1},
+    {"mprotect": 3},
+    {"wp_reuse": 2, "wp_copy": 1},
+    protected={"wp_reuse": {"unknown": 2}, "wp_copy": {"never_writable": 1}},
+)
+
 CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
     ("first touch only", counts(faults={"other": 9}), TODAY, {}, ("first_touch",)),
     ("all saved", toggled(writable={"mprotect": 10}), TODAY, {}, ("saved",)),
     ("an old kernel", toggled({"wp_reuse": 10}), LINUX_5_10, {}, ("no_optimization",)),
     ("an old kernel, not rewritten", toggled(), LINUX_5_10, {}, ()),
-    ("an old kernel, no change", counts(faults={"wp_reuse": 3}), LINUX_5_10, {}, ("no_change",)),
+    (
+        "an old kernel, no change",
+        counts(faults={"wp_reuse": 3}, protected=reused_by("fork", 3)),
+        LINUX_5_10,
+        {},
+        ("fork",),
+    ),
     (
         "made read-only after a fault, an old kernel",
-        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 2, "wp_copy": 1}),
+        READ_ONLY_LATER,
         LINUX_5_10,
         {"perms": "r--p"},
-        ("no_change",),
+        ("never_writable", "unknown"),
     ),
     (
         "made writable once, an old kernel",
@@ -65,21 +86,32 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
         toggled({"wp_copy": 10, "other": 10}),
         LINUX_5_10,
         {},
-        ("not_exclusive", "first_touch"),
+        ("fork", "first_touch"),
     ),
     (
         "made read-only after a fault",
-        counts({"mprotect": 1}, {"mprotect": 3}, {"wp_reuse": 2, "wp_copy": 1}),
+        READ_ONLY_LATER,
         TODAY,
         {},
-        ("not_asked", "no_change"),
+        ("not_asked", "never_writable", "unknown"),
     ),
     ("no pages yet", counts({"mprotect": 4}), TODAY, {}, ("no_pages",)),
     ("made read-only", RELRO, TODAY, {}, ("not_asked",)),
     ("made read-only, an old kernel", RELRO, LINUX_5_10, {}, ()),
     (
         "soft-dirty",
-        toggled({"wp_reuse": 10}, readonly={"soft_dirty": 10}),
+        toggled(
+            {"wp_reuse": 10},
+            readonly={"soft_dirty": 10},
+            protected=reused_by("soft_dirty", 10),
+        ),
+        TODAY,
+        {},
+        ("soft_dirty",),
+    ),
+    (
+        "soft-dirty, no change",
+        counts(faults={"wp_reuse": 10}, protected=reused_by("soft_dirty", 10)),
         TODAY,
         {},
         ("soft_dirty",),
@@ -87,17 +119,19 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
     ("clean", toggled({"wp_reuse": 10}, readonly={"clean": 10}), LINUX_6_1, {}, ("clean",)),
     (
         "only read, 6.1",
-        toggled({"wp_copy": 10}, readonly={"clean": 10}),
+        toggled({"wp_copy": 10}, readonly={"clean": 10}, protected=copied_by("never_writable", 10)),
         LINUX_6_1,
         {},
-        ("clean", "not_written_before"),
+        ("clean", "never_writable"),
     ),
     (
         "only read, today",
-        toggled({"wp_copy": 10}, readonly={"shared": 10}),
+        toggled(
+            {"wp_copy": 10}, readonly={"shared": 10}, protected=copied_by("never_writable", 10)
+        ),
         TODAY,
         {},
-        ("not_written_before",),
+        ("not_exclusive", "never_writable"),
     ),
     (
         "clean pages of a shared file",
@@ -115,24 +149,38 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
     ),
     (
         "pages of a private file",
-        toggled({"wp_copy": 10}, readonly={"shared": 10}),
+        toggled(
+            {"wp_copy": 10}, readonly={"shared": 10}, protected=copied_by("never_writable", 10)
+        ),
         TODAY,
         {"kind": "file"},
-        ("file_pages",),
+        ("not_exclusive", "never_writable"),
     ),
     (
         "shared with another process",
         toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10}),
         TODAY,
         {},
-        ("not_exclusive", "first_touch"),
+        ("not_exclusive", "fork", "first_touch"),
     ),
     (
         "not alone at the change, alone at the write",
-        toggled({"wp_reuse": 10, "other": 10}, readonly={"shared": 10}),
+        toggled(
+            {"wp_reuse": 10, "other": 10},
+            readonly={"shared": 10},
+            protected=reused_by("fork", 10),
+        ),
         TODAY,
         {},
-        ("not_exclusive", "first_touch"),
+        ("not_exclusive", "fork", "first_touch"),
+    ),
+    ("a fork, nothing written since", counts(forked=10), TODAY, {}, ("fork",)),
+    (
+        "a fork of huge pages",
+        counts(faults={"wp_reuse": 7}, protected=reused_by("fork", 7), huge_forked=7),
+        TODAY,
+        {},
+        ("fork",),
     ),
     (
         "userfaultfd",
@@ -171,28 +219,116 @@ CASES: list[tuple[str, Any, Behavior, dict[str, Any], tuple[str, ...]]] = [
         ("omitted_beyond",),
     ),
     (
-        "huge pages",
+        "pages of a GiB",
         toggled({"other": 1}, omitted={"huge": 512}),
         TODAY,
         {},
         ("omitted_huge", "first_touch"),
     ),
     (
+        "huge pages",
+        toggled({"other": 7}, huge_writable={"mprotect": 7}),
+        TODAY,
+        {},
+        ("saved", "first_touch"),
+    ),
+    (
+        "huge pages, 6.1",
+        toggled({"wp_reuse": 7, "other": 7}, huge_readonly={"huge": 7}),
+        LINUX_6_1,
+        {},
+        ("huge", "first_touch"),
+    ),
+    (
+        "huge pages, an old kernel",
+        toggled({"wp_reuse": 7, "other": 7}),
+        LINUX_5_10,
+        {"perms": "rw-p"},
+        ("no_optimization", "first_touch"),
+    ),
+    (
+        "huge pages that a child has too",
+        toggled({"wp_copy": 7, "other": 7}, huge_readonly={"shared": 7}, split=7),
+        TODAY,
+        {},
+        ("not_exclusive", "fork", "first_touch", "split"),
+    ),
+    (
+        "huge pages, soft-dirty",
+        toggled(
+            {"wp_reuse": 7},
+            huge_readonly={"soft_dirty": 7},
+            protected=reused_by("soft_dirty", 7),
+        ),
+        TODAY,
+        {},
+        ("soft_dirty",),
+    ),
+    (
+        "huge pages, userfaultfd armed",
+        toggled(huge_readonly={"uffd_wp": 7}),
+        TODAY,
+        {},
+        ("uffd_wp",),
+    ),
+    (
+        "hugetlb",
+        toggled({"wp_reuse": 7, "other": 7}, huge_readonly={"hugetlb": 7}),
+        TODAY,
+        {"kind": "hugetlb"},
+        ("hugetlb", "first_touch"),
+    ),
+    (
+        "hugetlb, an old kernel",
+        toggled({"wp_reuse": 7, "other": 7}),
+        LINUX_5_10,
+        {"kind": "hugetlb", "perms": "rw-p"},
+        ("hugetlb", "first_touch"),
+    ),
+    (
+        "hugetlb, userfaultfd lifted before 6.3",
+        counts({"uffd_unprotect": 1}, {"uffd_unprotect": 3584}, {"wp_reuse": 7}),
+        LINUX_6_1,
+        {"kind": "hugetlb"},
+        ("hugetlb",),
+    ),
+    (
+        "tracked",
+        counts({"uffd_wp": 1}, {"uffd_wp": 23}, {"wp_tracked": 23}),
+        TODAY,
+        {},
+        ("tracked",),
+    ),
+    (
+        "filled by a monitor",
+        counts(faults={"uffd_missing": 23}),
+        TODAY,
+        {},
+        ("uffd_missing",),
+    ),
+    (
         "avoidable faults of another cause",
         toggled({"wp_reuse": 11}, writable={"mprotect": 10}, readonly={"shared": 10}),
         TODAY,
         {},
-        ("saved", "not_written_before", "unexplained"),
+        ("saved", "not_exclusive", "unexplained"),
     ),
     (
         "avoidable faults beside copies",
         toggled({"wp_reuse": 9, "wp_copy": 10, "other": 10}, readonly={"shared": 10}),
         TODAY,
         {},
-        ("not_exclusive", "unexplained", "first_touch"),
+        ("not_exclusive", "unexplained", "fork", "first_touch"),
     ),
-    ("avoidable faults, no change", counts(faults={"wp_reuse": 1}), TODAY, {}, ("no_change",)),
-    ("copies, no change", counts(faults={"wp_copy": 1}), TODAY, {}, ("no_change",)),
+    ("avoidable faults, no change", counts(faults={"wp_reuse": 1}), TODAY, {}, ("unexplained",)),
+    ("copies, no change", counts(faults={"wp_copy": 1}), TODAY, {}, ("fork",)),
+    (
+        "of what is not known",
+        counts(faults={"wp_reuse": 1}, protected=reused_by("unknown", 1)),
+        TODAY,
+        {},
+        ("unknown",),
+    ),
     ("NUMA", counts({"numa_hint": 1}, {"numa_hint": 9}), TODAY, {}, ("numa_hint",)),
     ("errors", counts(faults={"error": 1}), TODAY, {}, ("error",)),
     (
@@ -238,12 +374,12 @@ def test_a_behavior_that_is_not_known_is_not_taken_for_absent() -> None:
 def test_evidence_is_what_was_counted() -> None:
     saved = toggled({"wp_reuse": 1}, writable={"mprotect": 9}, readonly={"clean": 1})
     assert evidence("saved", saved) == {
-        "write_faults.wp_reuse": 1,
+        "wp_protected_by.wp_reuse.mprotect": 1,
         "ptes_made_writable": 9,
         "ptes_inspected": 10,
     }
     assert evidence("no_optimization", toggled({"wp_reuse": 7}), LINUX_5_10) == {
-        "write_faults.wp_reuse": 7,
+        "wp_protected_by.wp_reuse.mprotect": 7,
         "protection_changes.mprotect": 2,
         "protection_changes.uffd_unprotect": 0,
         "ptes_changed": 20,
@@ -251,56 +387,53 @@ def test_evidence_is_what_was_counted() -> None:
     }
     beyond = toggled({"wp_reuse": 4}, writable={"mprotect": 9}, readonly={"soft_dirty": 1})
     assert evidence("unexplained", beyond) == {
-        "write_faults.wp_reuse": 4,
+        "wp_protected_by.wp_reuse.mprotect": 4,
         "ptes_left_readonly": 1,
-        "write_faults.wp_copy": 0,
+        "pmds_left_readonly": 0,
         "ptes_not_inspected": 0,
     }
-    assert evidence("no_change", counts(faults={"wp_reuse": 4, "wp_copy": 2})) == {
-        "write_faults.wp_reuse": 4,
-        "write_faults.wp_copy": 2,
-        "ptes_inspected": 0,
-    }
 
 
-def test_a_traced_child_is_evidence_of_a_fork() -> None:
-    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
-    parent = record(counts=of)
-    child = record(pid=101, ppid=100, image=2000)
+FORKED = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10}, forked=10)
+
+
+def test_a_traced_child_is_told_beside_a_fork() -> None:
+    parent = record(counts=FORKED)
+    child = record(
+        pid=101,
+        ppid=100,
+        image=2000,
+        counts=counts(
+            faults={"wp_copy": 9, "wp_reuse": 4},
+            protected={"wp_copy": {"fork": 3}, "wp_reuse": {"fork": 2}},
+        ),
+    )
     again = replace(child, start=0x70000, end=0x80000)
     other = record(pid=102, ppid=1, image=3000)
     found = explain(snapshot(parent, child, again, other), TODAY)
     (story,) = (each for each in found if each.vma.pid == 100)
-    assert story.kinds == ("fork", "first_touch")
-    assert story.findings[0].evidence == {
-        "ptes_left_readonly.shared": 10,
-        "write_faults.wp_copy": 10,
-        "write_faults.wp_reuse": 0,
-        "write_faults.other": 10,
+    assert story.kinds == ("not_exclusive", "fork", "first_touch")
+    assert story.findings[0].evidence == {"ptes_left_readonly.shared": 10}
+    assert story.findings[1].evidence == {
+        "wp_protected_by.wp_reuse.fork": 0,
+        "wp_protected_by.wp_copy.fork": 10,
+        "ptes_protected_by_fork": 10,
         "children_traced": 1,
+        "children_wp_reuse": 2,
+        "children_wp_copy": 3,
     }
 
 
-@pytest.mark.parametrize(("seen", "kind"), [(2, "fork"), (0, "not_exclusive")])
-def test_a_child_that_was_seen_is_evidence_of_a_fork(seen: int, kind: str) -> None:
-    """Of a process traced by its PID no child is."""
-    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
-    (story,) = explain(snapshot(record(counts=of)), TODAY, {100: seen})
-    found = story.findings[0]
-    assert found.kind == kind
+@pytest.mark.parametrize("seen", [2, 0])
+def test_a_child_that_was_seen_is_told_beside_a_fork(seen: int) -> None:
+    """Of a process traced by its PID no child is traced."""
+    (story,) = explain(snapshot(record(counts=FORKED)), TODAY, {100: seen})
+    (found,) = (each for each in story.findings if each.kind == "fork")
     assert (found.evidence["children_traced"], found.evidence["children_seen"]) == (0, seen)
 
 
 def test_where_no_child_was_looked_for_none_is_said_to_be_seen() -> None:
-    of = toggled({"wp_copy": 10, "other": 10}, readonly={"shared": 10})
-    assert "children_seen" not in evidence("not_exclusive", of)
-
-
-def test_a_mapping_that_was_never_written_is_not_laid_to_a_child() -> None:
-    parent = record(counts=toggled({"wp_copy": 10}, readonly={"shared": 10}))
-    found = explain(snapshot(parent, record(pid=101, ppid=100, image=2000)), TODAY)
-    (story,) = (each for each in found if each.vma.pid == 100)
-    assert story.kinds == ("not_written_before",)
+    assert "children_seen" not in evidence("fork", FORKED)
 
 
 def test_mappings_with_the_most_faults_come_first() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pte_trace import facts, plan, trial
-from pte_trace.btf import BTF
+from pte_trace.host import facts, plan
+from pte_trace.kernel import trial
+from pte_trace.kernel.btf import BTF
 from tests.btf_writer import BTFWriter, kernel_btf
 
 
@@ -151,3 +152,23 @@ def test_kprobes_that_are_switched_off_are_not_to_be_had(
     found = facts.collect(None, "gone", (None, None))
     assert found.kprobes_armed is False
     assert {function.kprobe for function in found.functions.values()} == {False}
+
+
+@pytest.mark.parametrize(
+    ("lines", "versions"),
+    [
+        (b"0::/user.slice\n", "2"),
+        (b"0::/a\xff\n", "2"),
+        (b"12:memory:/user.slice\n1:name=systemd:/\n0::/user.slice\n", "both"),
+        (b"12:memory:/user.slice\n1:name=systemd:/\n", "1"),
+        (b"", None),
+        (None, None),
+    ],
+)
+def test_which_cgroups_there_are(
+    lines: bytes | None, versions: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "_CGROUPS", tmp_path / "cgroup")
+    if lines is not None:
+        (tmp_path / "cgroup").write_bytes(lines)
+    assert facts._cgroups() == versions

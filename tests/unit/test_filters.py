@@ -15,6 +15,7 @@ from subprocess import PIPE
 
 import pytest
 
+from pte_trace.commands import options
 from pte_trace.commands.options import Request, make_filters
 from pte_trace.effort import EVERYTHING
 from pte_trace.errors import UsageError
@@ -136,6 +137,49 @@ def test_another_directory_is_no_cgroup(tmp_path: Path, files: list[str]) -> Non
 def test_a_path_that_does_not_exist_is_no_cgroup() -> None:
     with pytest.raises(UsageError, match=r"no/such\.slice is not a cgroup"):
         make_filters((), None, "no/such.slice")
+
+
+@pytest.fixture
+def version_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for control in ("cgroup.procs", "cgroup.controllers"):
+        (tmp_path / control).touch()
+    monkeypatch.setattr(options, "_CGROUP_MOUNT", tmp_path)
+
+
+@pytest.mark.usefixtures("version_2")
+def test_units_and_containers_are_taken_as_given() -> None:
+    filters = make_filters((), None, None, unit="nginx.service", container="0123456789ab")
+    assert (filters.unit, filters.container) == ("nginx.service", "0123456789ab")
+    assert filters.by_cgroup
+
+
+@pytest.mark.usefixtures("version_2")
+@pytest.mark.parametrize(
+    "unit", ["", "nginx", "system.slice", "a/b.service", "x" * 248 + ".service", "/nginx.service"]
+)
+def test_what_is_no_unit_with_processes(unit: str) -> None:
+    with pytest.raises(UsageError, match="is not the name of a unit") as caught:
+        make_filters((), None, None, unit=unit)
+    assert "systemctl" in caught.value.mend
+
+
+@pytest.mark.usefixtures("version_2")
+@pytest.mark.parametrize(
+    "container", ["", "web", "0123456789a", "0123456789AB", "0" * 65, "0123456789ab\n"]
+)
+def test_what_is_no_containers_id(container: str) -> None:
+    with pytest.raises(UsageError, match="is not the id of a container") as caught:
+        make_filters((), None, None, container=container)
+    assert "docker ps" in caught.value.mend
+
+
+@pytest.mark.parametrize(("unit", "container"), [("nginx.service", None), (None, "0123456789ab")])
+def test_without_version_2_there_is_nothing_to_know_them_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str | None, container: str | None
+) -> None:
+    monkeypatch.setattr(options, "_CGROUP_MOUNT", tmp_path)
+    with pytest.raises(UsageError, match="no cgroups of version 2"):
+        make_filters((), None, None, unit=unit, container=container)
 
 
 def output_to(path: Path | None) -> Request:

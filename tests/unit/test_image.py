@@ -14,10 +14,19 @@ from typing import Any
 
 import pytest
 
-from pte_trace import compiler, image, user_cache
-from pte_trace.compiler import FIRST_LINKED, with_functions, with_tables
+from pte_trace import user_cache
 from pte_trace.errors import HostError
-from pte_trace.program import kernel_tree, source_directory
+from pte_trace.programs import compiler, image
+from pte_trace.programs.compiler import (
+    FIRST_LINKED,
+    FIRST_OF_KERNEL,
+    FIRST_VALUE,
+    with_functions,
+    with_kernel_functions,
+    with_tables,
+    with_values,
+)
+from pte_trace.programs.program import kernel_tree, source_directory
 
 LOAD_TABLE = struct.pack("=BBhiQ", 0x18, 0x11, 0, 7, 0)
 # The same bytes as LOAD_TABLE's first, in the upper half of a number.
@@ -211,6 +220,8 @@ def test_the_compiler_ends_where_its_parent_has(parent: str) -> None:
         ("raw_tracepoint__f", "raw_tracepoint", False),
         ("enter_f", "kprobe", False),
         ("leave_f", "kretprobe", True),
+        ("session_f", "session", False),
+        ("learn__f", "learner", False),
     ],
 )
 def test_names_tell_where_a_program_belongs(
@@ -224,6 +235,25 @@ def test_names_tell_where_a_program_belongs(
 def test_only_addresses_of_tables_are_changed() -> None:
     moved = with_tables(LOAD_NUMBER + LOAD_TABLE + EXIT, {7: 3})
     assert moved == LOAD_NUMBER + LOAD_TABLE.replace(b"\x07", b"\x03") + EXIT
+
+
+def test_a_number_that_stands_for_a_value_becomes_its_address() -> None:
+    """The lower half stays: it is how far into the value."""
+
+    def load(registers: int, lower: int, upper: int) -> bytes:
+        return struct.pack("=BBhiiI", 0x18, registers, 0, lower, 0, upper)
+
+    numbers = load(0x03, 24, FIRST_VALUE + 2) + load(0x03, 24, FIRST_VALUE + 1) + LOAD_TABLE
+    addresses = struct.pack("=BBhiii", 0x18, 0x23, 0, 5, 0, 24) + numbers[16:]
+    assert with_values(numbers, {2: 5}) == addresses
+    # Where the table is comes last, as for one that is looked up.
+    assert with_tables(addresses, {5: 9, 7: 8})[4] == 9
+
+
+def test_a_function_of_the_kernel_is_called_by_its_id() -> None:
+    code = struct.pack("=BBhi", 0x85, 0, 0, FIRST_OF_KERNEL + 1234) + CALL_FUNCTION + EXIT
+    called = struct.pack("=BBhi", 0x85, 0x20, 0, 1234) + CALL_FUNCTION + EXIT
+    assert with_kernel_functions(code) == called
 
 
 def call(distance: int) -> bytes:

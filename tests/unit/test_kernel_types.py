@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pte_trace import kernel_types, program
-from pte_trace.btf import BTF, VMLINUX
 from pte_trace.errors import HostError
+from pte_trace.kernel import kernel_types
+from pte_trace.kernel.btf import BTF, VMLINUX
+from pte_trace.programs import program
 from tests.btf_writer import kernel_btf
 
 NEEDED = [f"{struct}.{path}" for struct, paths in kernel_types.NEEDED.items() for path in paths]
 OPTIONAL = [
     (macro, f"{struct}.{path}")
-    for macro, (struct, paths) in kernel_types.OPTIONAL.items()
+    for macro, structs in kernel_types.OPTIONAL.items()
+    for struct, paths in structs.items()
     for path in paths
 ]
 
@@ -103,6 +105,16 @@ def test_an_optional_member_defines_its_macro(macro: str, name: str) -> None:
     assert f"#define {macro} 1\n" in kernel_types.declarations(has)
     assert macro not in kernel_types.declarations(lacks)
     compile_types(lacks)
+
+
+@pytest.mark.parametrize(("lacking", "called"), [("__parent", "parent"), ("parent", "__parent")])
+def test_a_member_that_was_renamed_goes_by_the_name_it_has(lacking: str, called: str) -> None:
+    btf = kernel([f"kernfs_node.{lacking}"])
+    text = kernel_types.declarations(btf)
+    assert f"#define KERNFS_PARENT {called}\n" in text
+    compile_types(
+        btf, "struct kernfs_node *up(struct kernfs_node *at) { return at->KERNFS_PARENT; }"
+    )
 
 
 def test_container_of_has_its_offsets() -> None:

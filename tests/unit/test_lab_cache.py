@@ -124,10 +124,50 @@ def test_root_boots_nothing_that_another_user_can_have_put_there(
     found[stat.ST_UID], found[stat.ST_MODE] = owner, stat.S_IFDIR | mode
     monkeypatch.setattr(Path, "lstat", lambda _: os.stat_result(found))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(HostError, match="Another user can write to the cache"):
+    with pytest.raises(HostError, match="Another user can change the cache"):
         cache.directory({"PTE_TRACE_LAB_CACHE": str(tmp_path)})
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cache.directory({"PTE_TRACE_LAB_CACHE": str(tmp_path)}) == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "there", "taken"),
+    [
+        (1000, 0o755, True, False),
+        (0, 0o777, True, False),
+        (0, 0o1777, False, False),
+        (0, 0o1777, True, True),
+        (0, 0o755, False, True),
+    ],
+)
+def test_root_boots_nothing_below_another_users_directory(
+    tmp_path: Path,
+    changed_by: Callable[[Path, int, int], None],
+    owner: int,
+    mode: int,
+    there: bool,
+    taken: bool,
+) -> None:
+    """Who owns the directory above can put another in the cache's place, unless it is sticky."""
+    above = tmp_path / "above"
+    lab = above / "lab"
+    above.mkdir()
+    if there:
+        lab.mkdir()
+    changed_by(above, owner, mode)
+    environ = {"PTE_TRACE_LAB_CACHE": str(lab)}
+    if taken:
+        assert cache.directory(environ) == lab
+    else:
+        with pytest.raises(HostError, match="Another user can change the cache"):
+            cache.directory(environ)
+
+
+def test_the_labs_cache_is_no_link_that_somebody_could_change_later(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    environ = {"PTE_TRACE_LAB_CACHE": str(tmp_path / "link" / "lab")}
+    assert cache.directory(environ) == tmp_path / "real" / "lab"
 
 
 NAMED = {"XDG_CACHE_HOME": "pte-trace", "HOME": ".cache/pte-trace", "CACHE_DIRECTORY": ""}

@@ -72,6 +72,7 @@ def test_ports_are_pairs(tmp_path: Path, ports: str) -> None:
         (["run", "--forward", "0:80", "--", "true"], "0 is not a port"),
         (["run", "--icount", "--cpus", "2", "--", "true"], "one CPU only"),
         (["run", "--timeout", "0", "--", "true"], "within 0 s"),
+        (["run", "--append", "two words", "--", "true"], "not a kernel option"),
         (["run", "--rwdir", "/nonexistent", "--", "true"], "not a directory"),
     ],
 )

@@ -27,6 +27,7 @@ class Host:
         self.targets = TARGETS
         self.failing: dict[str, str] = {}
         self.calls: list[str] = []
+        self.pointed_to_by = ""
 
     def __call__(self, argv: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
         what = next((word for word in argv if word in ("update", "depends", "download")), argv[0])
@@ -38,8 +39,9 @@ class Host:
         match what:
             case "apt-get":
                 output = self.targets
-            case "depends" if argv[-1] == "linux-image-amd64":
-                output = f"linux-image-amd64\n  Depends: {image}\n"
+            case "depends" if argv[-1] in ("linux-image-amd64", "linux-image-rt-amd64"):
+                self.pointed_to_by = argv[-1]
+                output = f"{argv[-1]}\n  Depends: {image}\n"
             case "download":
                 (cwd / f"{image}_1_amd64.deb").touch()
             case "dpkg-deb":
@@ -90,6 +92,15 @@ def test_a_newer_release_takes_the_place_of_the_old(tmp_path: Path) -> None:
     fetch.fetch(["bookworm"])
     assert fetched(tmp_path) == "6.1.0-2-amd64"
     assert len(list((tmp_path / "kernels/bookworm").iterdir())) == 1
+
+
+def test_a_real_time_kernel_is_in_the_suite_of_the_others(tmp_path: Path) -> None:
+    host = Host("6.1.0-1-rt-amd64")
+    fetcher(tmp_path, host)[0].fetch(["bookworm-rt"])
+    assert fetched(tmp_path, "bookworm-rt") == "6.1.0-1-rt-amd64"
+    assert fetched(tmp_path) is None
+    assert host.pointed_to_by == "linux-image-rt-amd64"
+    assert "/debian bookworm main" in (tmp_path / "apt/bookworm/sources.list").read_text()
 
 
 def test_a_half_made_entry_is_fetched_again(tmp_path: Path) -> None:

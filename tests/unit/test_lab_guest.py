@@ -26,6 +26,9 @@ KERNEL = Kernel("sid", "7-amd64", Path("/c/boot/vmlinuz-7-amd64"), Path("/c"))
         ({"memory": "0G"}, "0G is not a size"),
         ({"memory": "4GB"}, "4GB is not a size"),
         ({"memory": "-4G"}, "-4G is not a size"),
+        ({"nodes": 0}, "0 NUMA nodes"),
+        ({"nodes": 3}, "2 CPUs cannot have 3 NUMA nodes"),
+        ({"nodes": 2, "icount": True}, "1 CPUs cannot have 2 NUMA nodes"),
         ({"timeout": 0}, "within 0 s"),
         ({"timeout": float("nan")}, "within nan s"),
         ({"rwdirs": (Path("/nonexistent"),)}, "not a directory"),
@@ -82,6 +85,16 @@ def test_icount_network_and_verbose(tmp_path: Path) -> None:
     assert "--net user" in found
     assert "--show-boot-console" in found
     assert f"--rwdir {tmp_path}" in found
+
+
+def test_options_for_the_kernel() -> None:
+    assert "--kopt preempt=full" in arguments(Guest(options=("preempt=full",)))
+
+
+def test_nodes_share_cpus_and_memory() -> None:
+    assert "--numa" not in arguments(Guest())
+    found = arguments(Guest(cpus=5, memory="1g", nodes=3))
+    assert "--numa 341M,cpus=0-0 --numa 341M,cpus=1-2 --numa 342M,cpus=3-4" in found
 
 
 def test_a_plugin_of_qemu_and_its_arguments() -> None:

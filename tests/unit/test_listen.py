@@ -14,7 +14,7 @@ import pytest
 
 from pte_trace.errors import HostError, PteTraceError, UsageError
 from pte_trace.exporter.listen import listening, open_sockets, passed_sockets, url
-from pte_trace.exporter.rights import NOBODY
+from pte_trace.kernel.rights import NOBODY
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
@@ -68,6 +68,29 @@ def test_the_group_may_connect_to_a_unix_socket_and_others_may_not(tmp_path: Pat
         found = path.stat()
         assert stat.S_IMODE(found.st_mode) == 0o660
         assert found.st_gid == tmp_path.stat().st_gid
+
+
+def test_a_unix_socket_has_its_mode_from_the_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the umask is; and it is not changed by a name that may be another's by then."""
+    modes = []
+
+    class Seen(socket.socket):
+        def bind(self, address: Any) -> None:
+            super().bind(address)
+            modes.append(stat.S_IMODE(os.stat(address).st_mode))
+
+    monkeypatch.setattr(socket, "socket", Seen)
+    monkeypatch.setattr(os, "chmod", None)
+    for umask in (0, 0o077, 0o777):
+        before = os.umask(umask)
+        try:
+            with listening([f"unix:{tmp_path / 's'}"], []):
+                assert os.umask(umask) == umask
+        finally:
+            os.umask(before)
+    assert modes == [0o660] * 3
 
 
 @pytest.mark.timeout(20)

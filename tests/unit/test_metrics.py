@@ -11,14 +11,15 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pte_trace.counted.counters import OUTCOMES
+from pte_trace.counted.mapping import VmaRow
+from pte_trace.counted.snapshot import Health, Kernel, ReuseCost, Snapshot
 from pte_trace.effort import Effort
 from pte_trace.exporter import labels
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.metrics import StateCollector
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.state import State
-from pte_trace.records import OUTCOMES, VmaRecord
-from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
 from tests.builders import counts, histogram, record, snapshot
 from tests.simulated import HOSTILE
 
@@ -33,7 +34,7 @@ class Once:
         return self._shown
 
 
-def state_of(*records: VmaRecord, limit: int = 200, **changes: Any) -> State:
+def state_of(*records: VmaRow, limit: int = 200, **changes: Any) -> State:
     source = Once(snapshot(*records, **changes))
     with Reader(source, Groups(limit), print) as reader:
         return reader.state()
@@ -71,6 +72,9 @@ def test_each_count_has_its_metric() -> None:
                 writable={"uffd_unprotect": 9},
                 readonly={"soft_dirty": 11},
                 omitted={"limit": 5},
+                huge_writable={"numa_hint": 2},
+                huge_readonly={"hugetlb": 12},
+                split=13,
             )
         )
     )
@@ -83,7 +87,12 @@ def test_each_count_has_its_metric() -> None:
     left = value(state, "pte_trace_ptes_left_readonly_total", reason="soft_dirty", **WORKER)
     assert left == 11
     assert value(state, "pte_trace_ptes_inspected_total", **WORKER) == 20
-    assert value(state, "pte_trace_ptes_not_inspected_total", omission="limit") == 5
+    assert value(state, "pte_trace_ptes_not_inspected_total", omission="limit", **WORKER) == 5
+    made = value(state, "pte_trace_pmds_made_writable_total", cause="numa_hint", **WORKER)
+    assert made == 2
+    left = value(state, "pte_trace_pmds_left_readonly_total", reason="hugetlb", **WORKER)
+    assert left == 12
+    assert value(state, "pte_trace_pmds_split_total", **WORKER) == 13
 
 
 def test_the_histogram_is_exact() -> None:
@@ -147,6 +156,10 @@ def test_unknown_is_not_zero() -> None:
         "pte_trace_ptes_left_readonly_total",
         "pte_trace_ptes_inspected_total",
         "pte_trace_ptes_not_inspected_total",
+        "pte_trace_pmds_made_writable_total",
+        "pte_trace_pmds_left_readonly_total",
+        "pte_trace_ptes_protected_by_fork_total",
+        "pte_trace_pmds_protected_by_fork_total",
         "pte_trace_fault_duration_seconds_bucket",
         "pte_trace_fault_duration_seconds_count",
         "pte_trace_fault_duration_seconds_sum",

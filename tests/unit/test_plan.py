@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pte_trace.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
-from pte_trace.plan import (
+from pte_trace.host.facts import CAPABILITIES, TRACED_FUNCTIONS, FunctionFacts, HostFacts
+from pte_trace.host.plan import (
     ARGUMENTS,
     HOOKS,
+    Hook,
     How,
     capabilities,
     capabilities_to_read,
@@ -25,12 +26,80 @@ ROOT = frozenset(CAPABILITIES)
 NOBODY: frozenset[str] = frozenset()
 NO_STAND_IN = sorted(set(TRACED_FUNCTIONS) - {hook.name for hook in HOOKS if hook.stand_in})
 BOTH = (How.FENTRY, How.KPROBE)
+MAY_BE_PREEMPTED = pytest.mark.parametrize("preemptible", [True, None])
 
 
-@pytest.mark.parametrize("preemptible", [True, None])
-def test_a_kernel_that_may_be_preempted_is_traced_with_kprobes(preemptible: bool | None) -> None:
-    plan = make(host(preemptible=preemptible))
-    assert {each.how for each in plan.attachments.values()} == {How.KPROBE}
+def hows(facts: HostFacts) -> dict[str, How]:
+    return {name: each.how for name, each in make(facts).attachments.items()}
+
+
+@MAY_BE_PREEMPTED
+def test_a_kernel_that_may_be_preempted_is_traced_with_sessions(preemptible: bool | None) -> None:
+    """But where the lock of a page table is held nothing is preempted, and for the entry alone a
+    kprobe is enough.
+    """
+    assert hows(host(preemptible=preemptible)) == {
+        "change_pte_range": How.SESSION,
+        "change_protection": How.SESSION,
+        "do_wp_page": How.FENTRY,
+        "handle_mm_fault": How.SESSION,
+        "do_huge_pmd_wp_page": How.KPROBE,
+        "pmdp_set_access_flags": How.FENTRY,
+        "__split_huge_pmd": How.KPROBE,
+        "hugetlb_fault": How.KPROBE,
+        "handle_userfault": How.KPROBE,
+        "numa_migrate_check": How.FENTRY,
+        "migrate_misplaced_folio_prepare": How.FENTRY,
+        "copy_page_range": How.KPROBE,
+        "mmap_region": How.SESSION,
+    }
+
+
+@pytest.mark.parametrize("realtime", [True, None])
+def test_on_a_real_time_kernel_what_holds_a_lock_is_preempted_too(realtime: bool | None) -> None:
+    found = hows(host(preemptible=True, realtime=realtime))
+    one_end = {hook.name for hook in HOOKS if hook.locked or hook.entered}
+    assert {found.pop(name) for name in one_end} == {How.KPROBE}
+    assert set(found.values()) == {How.SESSION}
+
+
+@MAY_BE_PREEMPTED
+@pytest.mark.parametrize("unbounded", [False, None])
+def test_sessions_that_have_room_for_few_calls_are_kprobes(
+    preemptible: bool | None, unbounded: bool | None
+) -> None:
+    found = hows(host(preemptible=preemptible, sessions_unbounded=unbounded))
+    assert {found.pop(hook.name) for hook in HOOKS if hook.locked} == {How.FENTRY}
+    assert set(found.values()) == {How.KPROBE}
+
+
+@pytest.mark.parametrize("session", [False, None])
+def test_a_function_that_takes_no_session_gets_kprobes(session: bool | None) -> None:
+    facts = replace(host_whose("handle_mm_fault", session=session), preemptible=True)
+    found = hows(facts)
+    assert found["handle_mm_fault"] is How.KPROBE
+    assert found["change_protection"] is How.SESSION
+
+
+def test_where_do_wp_page_takes_no_trampoline_it_gets_a_kprobe() -> None:
+    facts = replace(host_whose("do_wp_page", fentry=False), preemptible=True)
+    assert hows(facts)["do_wp_page"] is How.KPROBE
+
+
+@MAY_BE_PREEMPTED
+def test_probes_on_change_pte_range_cost_more_than_to_look_from_the_top(
+    preemptible: bool | None,
+) -> None:
+    hook = make(host(preemptible=preemptible)).attachments["change_pte_range"]
+    assert hook.function == "change_protection"
+    assert hook.degraded is not None
+
+
+def test_a_kernel_that_is_not_preempted_has_no_sessions() -> None:
+    """They are not tried there: trampolines cost less."""
+    found = hows(host_whose("handle_mm_fault", fentry=False))
+    assert found.pop("handle_mm_fault") is How.KPROBE
+    assert set(found.values()) == {How.FENTRY}
 
 
 def test_trampolines_can_be_asked_for_on_a_kernel_that_may_be_preempted() -> None:
@@ -74,10 +143,22 @@ def test_without_a_trampoline_a_function_gets_a_kprobe(function: str, fentry: bo
 
 
 @pytest.mark.parametrize("function", NO_STAND_IN)
-def test_one_kprobe_is_enough_for_all_programs_to_read_with_the_helper(function: str) -> None:
-    plan = make(host_whose(function, fentry=False))
+@pytest.mark.parametrize("casts", [False, None])
+def test_one_probe_is_enough_for_all_programs_to_read_with_the_helper(
+    function: str, casts: bool | None
+) -> None:
+    plan = make(replace(host_whose(function, fentry=False), casts=casts))
     assert not plan.follow_btf_pointers
     assert not plan.current_task_btf
+    assert not plan.casts
+
+
+def test_where_probes_may_cast_they_follow_typed_pointers_too() -> None:
+    plan = make(host(preemptible=True))
+    assert plan.follow_btf_pointers
+    assert plan.current_task_btf
+    assert plan.casts
+    assert not make(host(casts=False)).casts
 
 
 @pytest.mark.parametrize("kprobe", [False, None])
@@ -111,28 +192,24 @@ def test_where_change_pte_range_cannot_be_hooked_its_caller_stands_in(facts: Hos
     assert hook.how is How.FENTRY
     assert hook.parameters == PARAMETERS["change_protection"]
     assert hook.degraded == (
-        "change_pte_range is not traceable here (inlined, or more parameters than a trampoline"
-        " takes); using its caller change_protection, and page tables are looked for from the top."
+        "change_pte_range cannot have a trampoline here (inlined, more parameters than that takes,"
+        " or a kernel that may be preempted); using its caller change_protection, and page tables"
+        " are looked for from the top."
     )
     assert plan.attachments["change_protection"].degraded is None
 
 
 def test_a_function_that_serves_two_hooks_is_attached_once() -> None:
     plan = make(host_without("change_pte_range"))
-    assert list(plan.functions) == [
-        "change_protection",
-        "do_wp_page",
-        "handle_mm_fault",
-        "mmap_region",
-    ]
+    assert list(plan.functions) == [hook.name for hook in HOOKS if hook.name != "change_pte_range"]
 
 
 def test_a_trampoline_on_the_stand_in_comes_before_a_kprobe() -> None:
     facts = host_whose("change_pte_range", fentry=False)
     hook = make(facts).attachments["change_pte_range"]
     assert (hook.function, hook.how) == ("change_protection", How.FENTRY)
-    hook = make(replace(facts, preemptible=True)).attachments["change_pte_range"]
-    assert (hook.function, hook.how) == ("change_pte_range", How.KPROBE)
+    hook = make(facts, (How.KPROBE,)).attachments["change_pte_range"]
+    assert (hook.function, hook.how) == ("change_protection", How.KPROBE)
 
 
 def test_a_stand_in_may_be_a_kprobe() -> None:
@@ -147,14 +224,70 @@ def test_mmap_region_can_be_done_without_and_that_is_told() -> None:
     assert plan.refusal is None
     assert "mmap_region" not in plan.attachments
     assert plan.follow_btf_pointers
-    ((hook, said),) = degraded(plan.attachments).items()
+    ((hook, said),) = degraded(plan.attachments, plan.needless).items()
     assert hook.name == "mmap_region"
     assert "one row" in said
     assert hook.mend
 
 
+@pytest.mark.parametrize(
+    "hook", [each for each in HOOKS if each.degraded_without], ids=lambda hook: hook.name
+)
+def test_a_hook_that_cannot_be_had_is_told(hook: Hook) -> None:
+    plan = make(host_whose(hook.name, fentry=False, kprobe=False))
+    assert plan.refusal is None
+    assert hook.name not in plan.attachments
+    ((found, said),) = degraded(plan.attachments, plan.needless).items()
+    assert (found, said) == (hook, hook.degraded_without)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "do_huge_pmd_wp_page",
+        "pmdp_set_access_flags",
+        "__split_huge_pmd",
+        "hugetlb_fault",
+        "handle_userfault",
+    ],
+)
+def test_where_a_kernel_has_no_such_pages_nothing_is_missed(function: str) -> None:
+    """It was built without them: these functions are never inlined."""
+    plan = make(host_without(function))
+    assert function not in plan.attachments
+    assert plan.needless == {function}
+    assert not degraded(plan.attachments, plan.needless)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        ({}, True),
+        ({"clean_pages": None}, True),
+        ({"clean_pages": False}, False),
+        ({"optimization": False}, False),
+    ],
+)
+def test_numa_hints_that_make_nothing_writable_need_no_hook(
+    changes: dict[str, bool | None], missed: bool
+) -> None:
+    """Up to Linux 6.1 they give back what there was."""
+    facts = host_without("numa_migrate_check")
+    plan = make(replace(facts, behavior=replace(facts.behavior, **changes)))
+    assert bool(degraded(plan.attachments, plan.needless)) is missed
+    assert ("numa_migrate_check" in plan.needless) is not missed
+
+
+def test_what_only_adds_to_a_missing_hook_is_neither_attached_nor_missed() -> None:
+    plan = make(host_without("numa_migrate_check"))
+    assert "migrate_misplaced_folio_prepare" not in plan.attachments
+    ((hook, _),) = degraded(plan.attachments, plan.needless).items()
+    assert hook.name == "numa_migrate_check"
+
+
 def test_a_capable_host_is_not_degraded() -> None:
-    assert not degraded(make(host()).attachments)
+    plan = make(host())
+    assert not degraded(plan.attachments, plan.needless)
 
 
 @pytest.mark.parametrize("function", ["change_protection", "do_wp_page", "handle_mm_fault"])
@@ -376,9 +509,9 @@ def test_the_machine_is_looked_at_before_all_else() -> None:
     assert "riscv64" in refusal.why
 
 
-@pytest.mark.parametrize("how", list(How))
+@pytest.mark.parametrize("how", BOTH)
 def test_a_way_asked_for_is_the_only_one_tried(how: How) -> None:
-    plan = make(host(), (how,))
+    plan = make(host(casts=False), (how,))
     assert {attachment.how for attachment in plan.attachments.values()} == {how}
     assert plan.follow_btf_pointers is (how is How.FENTRY)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pte_trace import kernel_types, plan, program
-from pte_trace.behavior import Behavior
 from pte_trace.commands.options import make_filters
 from pte_trace.effort import EVERYTHING, Effort
-from pte_trace.facts import TRACED_FUNCTIONS, HostFacts
 from pte_trace.filters import Filters
-from pte_trace.plan import ARGUMENTS, HOOKS, How
-from pte_trace.program import SOURCES, Capacity
+from pte_trace.host import plan
+from pte_trace.host.behavior import Behavior
+from pte_trace.host.facts import CAST, CAST_TYPES, TRACED_FUNCTIONS, HostFacts
+from pte_trace.host.plan import ARGUMENTS, HOOKS, How
+from pte_trace.kernel import kernel_types
+from pte_trace.programs import program
+from pte_trace.programs.program import SOURCES, Capacity
 from tests.builders import PARAMETERS, host, host_whose, host_without
 from tests.unit.test_kernel_types import kernel
 
@@ -84,20 +87,38 @@ def test_every_function_is_defined_once() -> None:
 
 def test_where_all_is_a_trampoline_nothing_is_made_for_kprobes() -> None:
     found = definitions()
-    assert found["KPROBES"] == "0"
+    assert found["PROBES"] == found["SESSIONS"] == "0"
     assert found["DIRECT"] == "1"
     assert found["HAVE_CURRENT_TASK_BTF"] == "1"
     for function in TRACED_FUNCTIONS:
         assert found[f"TRACED_{function}"] == found[f"FENTRY_{function}"] == "1"
+        assert found[f"SESSION_{function}"] == "0"
 
 
 def test_one_kprobe_is_told_and_typed_pointers_are_off() -> None:
-    found = definitions(host_whose("do_wp_page", fentry=False))
-    assert found["KPROBES"] == "1"
-    assert found["DIRECT"] == "0"
+    facts = replace(host_whose("do_wp_page", fentry=False), casts=False)
+    found = definitions(facts)
+    assert (found["PROBES"], found["SESSIONS"]) == ("1", "0")
+    assert found["DIRECT"] == found["CASTS"] == "0"
     assert "HAVE_CURRENT_TASK_BTF" not in found
     assert found["FENTRY_do_wp_page"] == "0"
+    assert found["HOW_do_wp_page"] == "KPROBE"
     assert found["FENTRY_handle_mm_fault"] == "1"
+    assert not {name for name in found if name.startswith("ID_")}
+
+
+def test_sessions_and_casts_come_with_the_kernels_names_for_them() -> None:
+    found = definitions(host(preemptible=True))
+    assert (found["PROBES"], found["SESSIONS"], found["CASTS"]) == ("1", "1", "1")
+    assert found["SESSION_handle_mm_fault"] == "1"
+    assert found["HOW_handle_mm_fault"] == "SESSION"
+    types = kernel()
+    functions = (CAST, "bpf_session_is_return", "bpf_session_cookie")
+    ids = {name: types.function_id(name) for name in functions}
+    ids |= {name: types.struct_id(name) for name in CAST_TYPES}
+    assert None not in ids.values()
+    named = {name.removeprefix("ID_"): value for name, value in found.items() if name[:3] == "ID_"}
+    assert named == {name: str(number) for name, number in ids.items()}
 
 
 def test_hooks_have_numbers_of_their_own() -> None:
@@ -118,22 +139,30 @@ def test_of_a_function_that_is_not_traced_only_that_is_told(function: str) -> No
 @pytest.mark.parametrize("function", CAN_BE_ATTACHED)
 def test_every_function_that_may_be_attached_has_its_programs(function: str) -> None:
     source = program.source("attach.c")
+    if function in {hook.name for hook in HOOKS if hook.entered}:
+        assert f"KFUNC_PROBE({function}, PARAMETERS_{function})" in source
+        assert f"int enter_{function}(struct pt_regs *ctx)" in source
+        return
     assert f"KRETFUNC_PROBE({function}, PARAMETERS_{function}, u64 result)" in source
-    assert f"int enter_{function}(struct pt_regs *ctx)" in source
-    assert f"int leave_{function}(struct pt_regs *ctx)" in source
+    if function == "change_pte_range":  # where a trampoline can be had only
+        return
+    assert f"static int enters_{function}(struct pt_regs *ctx)" in source
+    assert f"static int leaves_{function}(struct pt_regs *ctx)" in source
+    made = rf"PROGRAMS\((HOW_{function}, )?{function}\)"
+    assert re.search(made, source)
 
 
 def test_programs_read_only_arguments_that_the_rule_asks_for() -> None:
-    for function, argument in re.findall(
-        rf"AT_({'|'.join(CAN_BE_ATTACHED)})_(\w+)", program.source("attach.c")
-    ):
+    """But for what some kernels tell alone, which the programs ask for."""
+    told = re.sub(r"^#ifdef AT_.*$", "", program.source("attach.c"), flags=re.MULTILINE)
+    for function, argument in re.findall(rf"AT_({'|'.join(CAN_BE_ATTACHED)})_(\w+)", told):
         assert argument in ARGUMENTS[function]
 
 
 def test_maps_have_the_room_asked_for() -> None:
-    found = definitions(capacity=Capacity(records=1, remainders=2, files=3, threads=4))
-    maps = ("RECORDS", "REMAINDERS", "FILES", "THREADS")
-    assert [found[f"MAX_{name}"] for name in maps] == ["1", "2", "3", "4"]
+    found = definitions(capacity=Capacity(1, 2, 3, 4, 5))
+    maps = ("RECORDS", "REMAINDERS", "FILES", "BIRTHS", "THREADS", "TIMINGS", "PLACES")
+    assert [found[f"MAX_{name}"] for name in maps] == ["1", "2", "3", "4", "5", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +173,8 @@ def test_maps_have_the_room_asked_for() -> None:
         (Filters(children=True), {"FILTER_TGID", "FOLLOW_CHILDREN"}),
         (Filters(comm="java"), {"FILTER_COMM_LOW", "FILTER_COMM_HIGH"}),
         (Filters(cgroup=Path("/sys/fs/cgroup/a")), {"FILTER_CGROUP"}),
+        (Filters(unit="a.service"), {"FILTER_CGROUP", "FILTER_CGROUP_NAME"}),
+        (Filters(container="0123456789ab"), {"FILTER_CGROUP", "FILTER_CGROUP_NAME"}),
         (
             Filters(pids=(7,), comm="java", cgroup=Path("/sys/fs/cgroup/a")),
             {"FILTER_TGID", "FILTER_COMM_LOW", "FILTER_COMM_HIGH", "FILTER_CGROUP"},
@@ -170,12 +201,12 @@ def test_a_comm_cut_within_a_letter_is_what_the_kernel_keeps() -> None:
 
 def test_what_is_in_a_filter_does_not_get_into_the_text() -> None:
     odd = '"; #error /* ünï'[:15]
-    assert odd not in text(filters=Filters(comm=odd, cgroup=Path(os.sep + odd)))
+    assert odd not in text(filters=Filters(comm=odd, unit=odd, cgroup=Path(os.sep + odd)))
 
 
 @pytest.mark.parametrize("how", list(How))
 def test_the_same_plan_gives_the_same_text(how: How) -> None:
-    made = plan.make(host(), (how,))
+    made = plan.make(host(preemptible=True), (how, How.KPROBE))
     first, second = (
         program.text(made, Filters(), Capacity(), EVERYTHING, kernel()) for _ in range(2)
     )
@@ -188,7 +219,8 @@ def test_how_far_to_look_is_told() -> None:
     capped = definitions(effort=Effort(inspect=7, costs=100))
     assert (capped["INSPECT"], capped["MAX_TABLES"], capped["COSTS"]) == ("1", "7ULL", "100")
     assert definitions()["STACKS"] == "0"
-    assert definitions(effort=Effort(stacks=True))["STACKS"] == "1"
+    assert definitions(effort=Effort(stacks=1))["STACKS"] == "1"
+    assert definitions(effort=Effort(stacks=100))["STACKS"] == "100"
     nothing = definitions(effort=Effort(inspect=0, costs=0))
     assert (nothing["INSPECT"], nothing["COSTS"]) == ("0", "0")
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
+from pte_trace.counted.counters import WRITE_FAULTS
+from pte_trace.counted.mapping import VmaRow
+from pte_trace.counted.snapshot import Snapshot
 from pte_trace.errors import HostError
 from pte_trace.exporter import page
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import FRESH_S, Reader
-from pte_trace.records import VmaRecord
-from pte_trace.snapshot import Snapshot
 from tests.builders import record, snapshot
 
 PATIENCE_S = 30
@@ -29,7 +30,7 @@ class Clock:
 
 
 class Source:
-    def __init__(self, brought: VmaRecord | None = None) -> None:
+    def __init__(self, brought: VmaRow | None = None) -> None:
         self._brought = brought or record()
         self.readings = 0
         self.broken: Exception | None = None
@@ -42,7 +43,7 @@ class Source:
 
 
 def faults(reader: Reader) -> int:
-    return sum(reader.state().snapshot.totals.write_faults)
+    return sum(reader.state().snapshot.totals[WRITE_FAULTS])
 
 
 def test_readings_add_up() -> None:
@@ -64,6 +65,26 @@ def test_many_scrapes_at_once_are_one_reading() -> None:
             thread.start()
         for thread in threads:
             thread.join()
+        assert source.readings == 2
+
+
+def test_a_long_reading_is_fresh_when_it_ends() -> None:
+    """Or whoever waited for it would have another one to wait for."""
+    clock = Clock()
+
+    class Slow(Source):
+        def read(self) -> Snapshot:
+            clock.time += 10 * FRESH_S
+            return super().read()
+
+    source = Slow()
+    with Reader(source, Groups(9), print, clock) as reader:
+        for _ in range(3):
+            reader.state()
+        assert source.readings == 1
+        clock.time += FRESH_S
+        for _ in range(3):
+            reader.state()
         assert source.readings == 2
 
 

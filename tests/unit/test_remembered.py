@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pte_trace import kernel_types, remembered, user_cache
-from pte_trace.btf import BTF, BTFError
-from pte_trace.remembered import RememberedBTF
+from pte_trace import user_cache
+from pte_trace.kernel import kernel_types, remembered
+from pte_trace.kernel.btf import BTF, BTFError
+from pte_trace.kernel.remembered import RememberedBTF
 from tests.btf_writer import kernel_btf
 
 
@@ -34,6 +35,8 @@ def answers(types: BTF) -> object:
         types.parameters("no_such_function"),
         types.function_id("do_wp_page"),
         types.function_id("no_such_function"),
+        types.struct_id("vm_fault"),
+        types.struct_id("no_such_struct"),
         types.member("task_struct", "no_such_member"),
         types.enumerators("bpf_func_id"),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pte_trace.records import OUTCOMES
+from pte_trace.counted.counters import OUTCOMES
 from tests.scripts import script
 
 SIZES = (4096, 16384, 65536, 524288)
@@ -60,6 +60,21 @@ def micro(ratio: float, reused: bool) -> dict[str, Any]:
     }
 
 
+def heap(command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """What the program told, and what was counted of it."""
+    told = {"start": "0x7f00", "phases": {"filled": {"faults": 195, "thp_split_pmd": 2}}}
+    row = {
+        "start": "0x7f00",
+        "write_faults": {"other": 192, "wp_reuse": 360},
+        "pmds_split": 24,
+        "ptes_made_writable": 12288,
+        "pmds_made_writable": 168,
+        "pmds_left_readonly": {"huge": 168, "shared": 0},
+    }
+    lines = (json.dumps(each).encode() for each in (told, {"vmas": [{"start": "0x1"}, row]}))
+    return subprocess.CompletedProcess(command, 0, b"\n".join(lines), b"")
+
+
 def run(
     results: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
@@ -69,9 +84,11 @@ def run(
     macro = {"seconds": 12.5, "write_faults": write(0)["write_faults"], "lost_events": 0}
 
     def lab_run(
-        kernel: str, command: Sequence[str], *, icount: bool, timeout: float
+        kernel: str, command: Sequence[str], *, icount: bool = False, timeout: float
     ) -> subprocess.CompletedProcess[bytes]:
-        assert icount
+        assert timeout
+        if not icount:
+            return heap(command)
         document = (
             macro if "--size" in command else {"unpatched": unpatched, "patched": patched}[kernel]
         )
@@ -90,6 +107,20 @@ def test_what_must_be_shown_is_written(
     assert "| 512 KiB | a byte per page | 0.80 | 128 wp_reuse | 0.10 | none | 0.023 |" in page
     assert "| time | 12.5 s | 12.5 s | 1.00 |" in page
     assert "| posted: time | 6.398 s | 3.780 s | 1.69 |" in page
+    assert "| filled | 195 | 2 | 195 | 2 |" in page
+    assert "| write faults | 192 other, 360 wp_reuse | 192 other, 360 wp_reuse |" in page
+    assert "| PMDs left read-only | 168 huge | 168 huge |" in page
+
+
+def test_the_last_section_alone_can_be_made_anew(
+    results: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results._FILE.write_text("# The first\n\n## A heap of huge pages\n\nas it was\n")
+    monkeypatch.setattr("sys.argv", ["results.py", "heap"])
+    run(results, monkeypatch, {}, {})
+    page = results._FILE.read_text()
+    assert page.startswith("# The first\n\n## A heap of huge pages\n\nA Python program")
+    assert "as it was" not in page
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pte_trace import plan
+from pte_trace.counted.counts import Counts, Histogram
+from pte_trace.counted.snapshot import Health, Kernel, ReuseCost, Snapshot
 from pte_trace.effort import TABLES_PER_CHANGE, Effort
-from pte_trace.program import source
-from pte_trace.records import Counts, Histogram
-from pte_trace.snapshot import Health, Kernel, ReuseCost, Snapshot
+from pte_trace.host import plan
+from pte_trace.programs.program import source
 from pte_trace.views import sentences
 from tests.builders import counts, histogram, host_without, record, snapshot
 
@@ -39,14 +39,14 @@ def test_the_heading_says_whether_the_optimization_works(
 def test_the_summary_can_be_quoted() -> None:
     some = counts(
         writable={"mprotect": 2219},
-        readonly={"soft_dirty": 97},
+        readonly={"clean": 97},
         faults={"wp_reuse": 97},
         costs=fault_cost(*[1036] * 96, 1047),
     )
     assert summary(some) == (
         "The optimization made 2,219 PTEs writable at once; at 1.04 µs a fault that is at most"
         " 2.3 ms saved (an estimate, from 97 wp_reuse faults timed here)."
-        " 97 avoidable faults remained: soft-dirty tracking."
+        " 97 avoidable faults remained: clean pages."
     )
 
 
@@ -106,6 +106,16 @@ def test_huge_pages_have_no_ptes_to_speak_of() -> None:
     assert summary(some).startswith("The optimization made 60 PTEs writable at once.")
 
 
+def test_huge_pages_are_entries_too() -> None:
+    alone = counts(huge_writable={"mprotect": 7})
+    assert summary(alone).startswith("The optimization made 7 huge pages writable at once.")
+    both = counts(writable={"mprotect": 60}, huge_writable={"mprotect": 1})
+    assert summary(both).startswith("The optimization made 60 PTEs and 1 huge page writable")
+    left = counts(faults={"wp_reuse": 7}, huge_readonly={"huge": 7})
+    said = "7 avoidable faults remained: huge pages, which this kernel leaves read-only."
+    assert summary(left).endswith(said)
+
+
 def test_a_kernel_without_the_optimization_is_the_reason() -> None:
     some = counts(readonly={"shared": 20_000}, faults={"wp_reuse": 10_081})
     assert summary(some, kernel=Kernel("5.10.0", False)) == (
@@ -122,25 +132,17 @@ def test_what_is_not_there_is_not_praised() -> None:
     )
 
 
-NOT_SAID = "; no protection change seen explains them (a fork whose child is gone may)."
+NOT_SAID = "; the changes that were seen do not explain why."
 
 
 @pytest.mark.parametrize(
     ("readonly", "why"),
     [
         ({"clean": 9}, ": clean pages."),
-        ({"soft_dirty": 12}, ": soft-dirty tracking."),
-        ({"uffd_wp": 9}, ": userfaultfd write protection."),
-        ({"shared": 9}, ": pages not exclusive or not anonymous."),
-        (
-            {"soft_dirty": 8},
-            ": soft-dirty tracking (8 PTEs); no protection change seen explains 1 of them.",
-        ),
-        (
-            {"clean": 1, "soft_dirty": 1200, "shared": 30},
-            ": soft-dirty tracking (1,200 PTEs), pages not exclusive or not anonymous (30 PTEs),"
-            " clean pages (1 PTE).",
-        ),
+        ({"clean": 8}, ": clean pages (8 PTEs); no change that was seen explains 1 of them."),
+        # What somebody tracks, or another process has too, is not avoidable.
+        ({"clean": 9, "soft_dirty": 1200, "shared": 30}, ": clean pages."),
+        ({"soft_dirty": 1200}, NOT_SAID),
         ({}, NOT_SAID),
     ],
 )
@@ -153,15 +155,12 @@ def test_a_reason_alone_stands_for_all_only_if_it_can(readonly: dict[str, int], 
     ("copies", "why"),
     [
         (499, NOT_SAID),
-        (
-            495,
-            ": pages not exclusive or not anonymous (4 PTEs); no protection change seen explains",
-        ),
-        (490, ": pages not exclusive or not anonymous."),
+        (495, ": clean pages (4 PTEs); no change that was seen explains 5 of them."),
+        (490, ": clean pages."),
     ],
 )
 def test_a_page_that_was_copied_is_no_reason(copies: int, why: str) -> None:
-    some = counts(readonly={"shared": 499}, faults={"wp_reuse": 9, "wp_copy": copies})
+    some = counts(readonly={"clean": 499}, faults={"wp_reuse": 9, "wp_copy": copies})
     assert f" 9 avoidable faults remained{why}" in summary(some)
 
 
@@ -175,22 +174,28 @@ def test_what_another_mapping_was_left_with_is_no_reason() -> None:
 
 
 def test_reasons_of_several_mappings_add_up() -> None:
-    one = counts(readonly={"soft_dirty": 5}, faults={"wp_reuse": 5})
-    other = counts(readonly={"soft_dirty": 90}, faults={"wp_reuse": 7})
+    one = counts(readonly={"clean": 5}, faults={"wp_reuse": 5})
+    other = counts(readonly={"clean": 90}, faults={"wp_reuse": 7})
     far = {"start": 0x30000, "end": 0x40000}
     made = snapshot(record(counts=one), record(counts=other, **far))
-    assert sentences.summary(made).plain.endswith(
-        " 12 avoidable faults remained: soft-dirty tracking."
-    )
+    assert sentences.summary(made).plain.endswith(" 12 avoidable faults remained: clean pages.")
     made = snapshot(record(counts=one), record(counts=counts(faults={"wp_reuse": 7}), **far))
     assert sentences.summary(made).plain.endswith(
-        ": soft-dirty tracking (5 PTEs); no protection change seen explains 7 of them."
+        ": clean pages (5 PTEs); no change that was seen explains 7 of them."
     )
 
 
-def test_one_fault_without_a_reason_is_it() -> None:
-    assert " 1 avoidable fault remained; no protection change seen explains it (" in summary(
-        counts(faults={"wp_reuse": 1})
+def test_writes_that_no_change_is_to_blame_for_are_said_by_what_is() -> None:
+    causes = {"soft_dirty": 6754, "fork": 23, "unknown": 1, "mprotect": 2}
+    some = counts(faults={"wp_reuse": sum(causes.values())}, protected={"wp_reuse": causes})
+    assert summary(some).endswith(
+        " 2 avoidable faults remained; the changes that were seen do not explain why."
+        " 6,778 other writes reused a write-protected page: 6,754 of soft-dirty tracking, 23 of a"
+        " fork, 1 of what is not known."
+    )
+    one = counts(faults={"wp_reuse": 1}, protected={"wp_reuse": {"fork": 1}})
+    assert summary(one).endswith(
+        " No avoidable fault remained. 1 other write reused a write-protected page: 1 of a fork."
     )
 
 
@@ -208,7 +213,7 @@ def test_userfaultfd_that_asks_for_nothing_is_why() -> None:
 
 
 def test_where_only_totals_are_known_no_reason_is_said() -> None:
-    some = counts(readonly={"soft_dirty": 9}, faults={"wp_reuse": 9})
+    some = counts(readonly={"clean": 9}, faults={"wp_reuse": 9})
     made = snapshot(record(counts=some), vmas=())
     assert sentences.summary(made).plain.endswith(" 9 avoidable faults remained.")
 
@@ -271,8 +276,8 @@ def with_omitted(inspect: int | None = None, **omitted: int) -> Snapshot:
     [
         (
             snapshot(hooks=plan.make(host_without("change_pte_range")).attachments),
-            "change_pte_range is not traceable here (inlined, or more"
-            " parameters than a trampoline takes);"
+            "change_pte_range cannot have a trampoline here (inlined, more"
+            " parameters than that takes, or a kernel that may be preempted);"
             " using its caller change_protection, and page tables are looked for from the top.",
         ),
         (
@@ -294,13 +299,22 @@ def with_omitted(inspect: int | None = None, **omitted: int) -> Snapshot:
         ),
         (
             with_omitted(huge=1024),
-            "In huge pages, where there is none to inspect: 1,024 changed PTEs.",
+            "In pages larger than 2 MiB, whose entries are not inspected: 1,024 changed PTEs.",
         ),
         (snapshot(effort=Effort(costs=1000)), "One of 1,000 write faults was timed (--costs)."),
         (
             snapshot(health=Health(map_full=1234)),
             "1,234 events found no room for their VMA: they are counted in"
             " their process's row [not attributed]. More room: --max-vmas.",
+        ),
+        (
+            snapshot(health=Health(paths_full=7)),
+            "7 names found no room: such mappings are called [inode N] or [anon:?]. More room:"
+            " --max-vmas.",
+        ),
+        (
+            snapshot(health=Health(timings_full=1)),
+            "1 write fault found no room to be timed. More room: --max-vmas.",
         ),
         (
             snapshot(health=Health(missed_runs=5678)),
@@ -316,6 +330,8 @@ def with_omitted(inspect: int | None = None, **omitted: int) -> Snapshot:
         "huge",
         "sampled",
         "map full",
+        "names full",
+        "timings full",
         "missed runs",
     ],
 )

@@ -9,26 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pte_trace.counted.columns import Columns
+from pte_trace.counted.counters import OUTCOMES, SIZE, WRITE_FAULTS
+from pte_trace.counted.counts import NOTHING, UNMEASURED, Counts, total
+from pte_trace.counted.ledger import Ledger
+from pte_trace.counted.mapping import VmaRow
+from pte_trace.counted.order import SORT_FIELDS
+from pte_trace.counted.rows import Rows
+from pte_trace.counted.snapshot import ReuseCost, Snapshot
 from pte_trace.effort import Effort
-from pte_trace.records import (
-    CAUSES,
-    NOTHING,
-    OMISSIONS,
-    OUTCOMES,
-    REASONS,
-    UNMEASURED,
-    Counts,
-    VmaRecord,
-)
-from pte_trace.snapshot import (
-    SORT_FIELDS,
-    Ledger,
-    ReuseCost,
-    Snapshot,
-    VmaRow,
-    ordered,
-    total,
-)
 from tests.builders import counts, histogram, record, snapshot
 
 PAGE = 0x1000
@@ -49,12 +38,7 @@ numbers = st.integers(0, 1000)
 some_histograms = st.sampled_from([UNMEASURED, histogram(5), histogram(0x300, 0x310, 1)])
 some_counts = st.builds(
     Counts,
-    changes=st.tuples(*[numbers] * len(CAUSES)),
-    ptes_changed=st.tuples(*[numbers] * len(CAUSES)),
-    made_writable=st.tuples(*[numbers] * len(CAUSES)),
-    left_readonly=st.tuples(*[numbers] * len(REASONS)),
-    not_inspected=st.tuples(*[numbers] * len(OMISSIONS)),
-    write_faults=st.tuples(*[numbers] * len(OUTCOMES)),
+    numbers=st.tuples(*[numbers] * SIZE),
     costs=st.tuples(*[some_histograms] * len(OUTCOMES)),
 )
 some_records = st.builds(
@@ -76,7 +60,7 @@ some_records = st.builds(
 @settings(max_examples=50)
 @given(records=st.lists(some_records, max_size=12), split=st.booleans())
 def test_mappings_add_up_to_processes_and_those_to_totals(
-    records: list[VmaRecord], split: bool
+    records: list[VmaRow], split: bool
 ) -> None:
     made = snapshot(*records, split=split)
     rows: dict[tuple[int, str], list[Counts]] = defaultdict(list)
@@ -96,7 +80,7 @@ def test_mappings_add_up_to_processes_and_those_to_totals(
     random=st.randoms(use_true_random=False),
 )
 def test_the_order_in_which_records_are_read_does_not_matter(
-    records: list[VmaRecord], random: Random
+    records: list[VmaRow], random: Random
 ) -> None:
     shuffled = list(records)
     random.shuffle(shuffled)
@@ -105,7 +89,7 @@ def test_the_order_in_which_records_are_read_does_not_matter(
 
 @settings(max_examples=50)
 @given(records=st.lists(some_records, max_size=10))
-def test_each_record_lies_within_a_row(records: list[VmaRecord]) -> None:
+def test_each_record_lies_within_a_row(records: list[VmaRow]) -> None:
     made = snapshot(*records)
     for each in records:
         assert any(
@@ -119,7 +103,7 @@ def test_each_record_lies_within_a_row(records: list[VmaRecord]) -> None:
 
 def test_nothing_gives_an_empty_snapshot() -> None:
     made = snapshot()
-    assert made.vmas == ()
+    assert len(made.vmas) == 0
     assert made.processes == ()
     assert made.totals == NOTHING
 
@@ -223,7 +207,7 @@ def test_a_part_split_off_belongs_to_the_newest_mapping_at_its_address() -> None
         record(**pages(10, 30), born_ns=20, seen_ns=21, counts=ONE_FAULT),
         record(**pages(12, 14), seen_ns=30, counts=ONE_FAULT),
     )
-    faults = {vma.end // PAGE: sum(vma.counts.write_faults) for vma in made.vmas}
+    faults = {vma.end // PAGE: vma.counts.sum(WRITE_FAULTS) for vma in made.vmas}
     assert faults == {20: 1, 30: 2}
 
 
@@ -355,19 +339,23 @@ def test_events_that_were_not_attributed_count_in_the_totals() -> None:
     assert snapshot(lost, record()).totals == counts(faults={"other": 2})
 
 
+def add(ledger: Ledger, records: list[VmaRow]) -> None:
+    ledger.add(Columns.of(records))
+
+
 class TestLedger:
     def test_readings_of_one_vma_add_up(self) -> None:
         ledger = Ledger()
         for reading in range(3):
-            ledger.add([record(seen_ns=10 + reading, counts=ONE_FAULT)])
-        (kept,) = ledger.records()
+            add(ledger, [record(seen_ns=10 + reading, counts=ONE_FAULT)])
+        (kept,) = Rows(ledger.columns())
         assert kept.counts == counts(faults={"wp_reuse": 3})
         assert kept.seen_ns == 10
 
     def test_one_reading_may_hold_a_vma_twice(self) -> None:
         ledger = Ledger()
-        ledger.add([record(counts=ONE_FAULT), record(counts=ONE_FAULT)])
-        assert [kept.counts.avoidable for kept in ledger.records()] == [2]
+        add(ledger, [record(counts=ONE_FAULT), record(counts=ONE_FAULT)])
+        assert [kept.counts.avoidable for kept in Rows(ledger.columns())] == [2]
 
     @pytest.mark.parametrize(
         "other",
@@ -384,47 +372,47 @@ class TestLedger:
     )
     def test_vmas_that_differ_stay_apart(self, other: dict[str, object]) -> None:
         ledger = Ledger()
-        ledger.add([record()])
-        ledger.add([record(**other)])
-        assert len(ledger.records()) == 2
+        add(ledger, [record()])
+        add(ledger, [record(**other)])
+        assert len(Rows(ledger.columns())) == 2
 
     def test_protection_may_change_between_two_readings(self) -> None:
         ledger = Ledger()
-        ledger.add([record(perms="r--p", changed_ns=11)])
-        ledger.add([record(perms="rw-p", changed_ns=12)])
-        assert [kept.perms for kept in ledger.records()] == ["rw-p"]
+        add(ledger, [record(perms="r--p", changed_ns=11)])
+        add(ledger, [record(perms="rw-p", changed_ns=12)])
+        assert [kept.perms for kept in Rows(ledger.columns())] == ["rw-p"]
 
     def test_a_reading_without_a_change_does_not_forget_the_latest(self) -> None:
         ledger = Ledger()
         latest = record(**pages(10, 20), perms="r--p", changed_ns=60)
         earlier = record(**pages(20, 30), perms="rwxp", changed_ns=50)
-        ledger.add([latest, earlier])
-        ledger.add([record(**pages(10, 20), perms="r--p", changed_ns=0, seen_ns=70)])
-        (row,) = snapshot(*ledger.records()).vmas
+        add(ledger, [latest, earlier])
+        add(ledger, [record(**pages(10, 20), perms="r--p", changed_ns=0, seen_ns=70)])
+        (row,) = snapshot(*Rows(ledger.columns())).vmas
         assert row.perms == "r--p"
 
     def test_a_new_name_of_a_process_is_that_of_all_its_rows(self) -> None:
         ledger = Ledger()
-        ledger.add([record(**pages(10, 20), comm="python3", seen_ns=10)])
-        ledger.add([record(**pages(30, 40), comm="python3", seen_ns=20)])
-        ledger.add([record(**pages(10, 20), comm="worker", seen_ns=30)])
-        assert {vma.comm for vma in snapshot(*ledger.records()).vmas} == {"worker"}
+        add(ledger, [record(**pages(10, 20), comm="python3", seen_ns=10)])
+        add(ledger, [record(**pages(30, 40), comm="python3", seen_ns=20)])
+        add(ledger, [record(**pages(10, 20), comm="worker", seen_ns=30)])
+        assert {vma.comm for vma in snapshot(*Rows(ledger.columns())).vmas} == {"worker"}
 
     def test_a_birth_once_known_is_not_forgotten(self) -> None:
         """The kernel keeps the latest births only; a later reading may not know of it any more."""
         ledger = Ledger()
-        ledger.add([record(**pages(10, 20), seen_ns=10)])
-        ledger.add([record(**pages(10, 30), born_ns=20, seen_ns=21)])
-        ledger.add([record(**pages(10, 30), born_ns=0, seen_ns=31)])
-        assert ranges(snapshot(*ledger.records())) == [(10, 20), (10, 30)]
+        add(ledger, [record(**pages(10, 20), seen_ns=10)])
+        add(ledger, [record(**pages(10, 30), born_ns=20, seen_ns=21)])
+        add(ledger, [record(**pages(10, 30), born_ns=0, seen_ns=31)])
+        assert ranges(snapshot(*Rows(ledger.columns()))) == [(10, 20), (10, 30)]
 
     @settings(max_examples=50)
     @given(records=st.lists(some_records, max_size=12))
-    def test_nothing_is_lost(self, records: list[VmaRecord]) -> None:
+    def test_nothing_is_lost(self, records: list[VmaRow]) -> None:
         ledger = Ledger()
         for each in records:
-            ledger.add([each])
-        assert snapshot(*ledger.records()).totals == total(each.counts for each in records)
+            add(ledger, [each])
+        assert snapshot(*Rows(ledger.columns())).totals == total(each.counts for each in records)
 
 
 def row(**fields: object) -> VmaRow:
@@ -454,7 +442,7 @@ LARGEST_FIRST = {
 @pytest.mark.parametrize(("field", "most"), LARGEST_FIRST.items())
 def test_counts_are_ordered_largest_first(field: str, most: Counts) -> None:
     rows = [row(start=start, counts=each) for start, each in enumerate([NOTHING, most, NOTHING])]
-    assert [each.start for each in ordered(rows, field)] == [1, 0, 2]
+    assert [each.start for each in Rows(Columns.of(rows)).ordered(field)] == [1, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -462,7 +450,8 @@ def test_counts_are_ordered_largest_first(field: str, most: Counts) -> None:
 )
 def test_names_and_pids_are_ordered_smallest_first(field: str, values: list[object]) -> None:
     rows = [row(**{field: value}) for value in values]
-    assert [getattr(each, field) for each in ordered(rows, field)] == sorted(values)  # type: ignore[type-var]
+    ordered = Rows(Columns.of(rows)).ordered(field)
+    assert [getattr(each, field) for each in ordered] == sorted(values)  # type: ignore[type-var]
 
 
 def test_every_field_to_sort_by_is_tested_here() -> None:
@@ -471,5 +460,5 @@ def test_every_field_to_sort_by_is_tested_here() -> None:
 
 @pytest.mark.parametrize("field", SORT_FIELDS)
 def test_equal_rows_are_in_the_order_of_processes_and_addresses(field: str) -> None:
-    rows = [row(pid=1, start=start) for start in (3, 1, 2)]
-    assert [each.start for each in ordered(rows, field)] == [1, 2, 3]
+    rows = snapshot(*(row(start=start) for start in (30, 10, 20)), split=True).vmas
+    assert [each.start for each in rows.ordered(field)] == [10, 20, 30]

@@ -14,11 +14,15 @@ from pte_trace.exporter import page
 from pte_trace.exporter.groups import Groups
 from pte_trace.exporter.reader import Reader
 from pte_trace.exporter.switches import SWITCHES, Switch, Switches, not_run
-from pte_trace.plan import How, make
+from pte_trace.host.plan import How, make
 from tests.builders import host, host_whose
 from tests.unit.test_reader import Clock, Source
 
 MIXED = make(host_whose("do_wp_page", fentry=False)).attachments
+MIXED = {
+    **MIXED,
+    "handle_mm_fault": replace(MIXED["handle_mm_fault"], how=How.SESSION),
+}
 
 
 class Kernel:

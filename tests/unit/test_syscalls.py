@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pte_trace import syscalls
+from pte_trace.kernel import syscalls
 
 
 def test_an_account_of_no_file_is_refused_for_want_of_rights_or_of_the_file() -> None:

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from pte_trace.counted.counters import OMISSIONS, OUTCOMES
+from pte_trace.counted.counts import NOTHING, Counts, total
+from pte_trace.counted.mapping import VmaRow
 from pte_trace.effort import EVERYTHING, Effort
-from pte_trace.records import NOTHING, OMISSIONS, OUTCOMES, Counts
-from pte_trace.snapshot import VmaRow, total
 from pte_trace.views.table import VmaTable
 from tests.builders import counts
 
@@ -22,8 +23,10 @@ ALL_COLUMNS = (
 )
 
 
-def mapping(of: Counts = NOTHING, *, pid: int = 1, name: str = "[anon]") -> VmaRow:
-    return VmaRow(pid, "java", 0x1000, 0x2000, "rw-p", "anon", name, of)
+def mapping(
+    of: Counts = NOTHING, *, pid: int = 1, name: str = "[anon]", cgroup: str = ""
+) -> VmaRow:
+    return VmaRow(pid, "java", 0x1000, 0x2000, "rw-p", "anon", name, of, cgroup=cgroup)
 
 
 def shown(
@@ -201,3 +204,26 @@ def test_no_width_cuts_a_number(
     for wide, narrow in zip(wide_rows[:2], narrow_rows[:2], strict=True):
         whole = dict(zip(wide_header, wide, strict=True))
         assert narrow == [whole[heading] for heading in header]
+
+
+def where_of(*cgroups: str) -> list[str]:
+    header, *rows, _ = shown([mapping(SOME, cgroup=each) for each in cgroups])
+    return [row[header.index("WHERE")] for row in rows] if "WHERE" in header else []
+
+
+def test_where_processes_belong_is_shown_if_they_belong_to_several() -> None:
+    container = "0123456789abcdef" * 4
+    assert where_of("/a", "/a") == []
+    assert where_of("/system.slice/nginx.service", f"/docker/{container}", "/by-hand", "", "/") == [
+        "nginx.service",
+        "0123456789ab",
+        "/by-hand",
+        "?",
+        "/",
+    ]
+
+
+def test_where_is_cut_and_writes_nothing_to_the_terminal() -> None:
+    long, hostile = where_of("/" + "x" * 300, "/\x1b[2J")
+    assert long == "/" + "x" * 30 + "…"
+    assert hostile == "/\\x1b[2J"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from pte_trace.snapshot import Health, Snapshot
+from pte_trace.counted.snapshot import Health, Snapshot
 from pte_trace.views import sentences, text, write
 from tests.builders import counts, histogram, record, snapshot
 
@@ -24,7 +24,7 @@ def three_mappings(**changes: Any) -> Snapshot:
                 ptes={"mprotect": 20480},
                 faults={"wp_reuse": 500, "other": 512},
                 writable={"mprotect": 9500},
-                readonly={"soft_dirty": 740},
+                readonly={"clean": 740},
                 costs={"wp_reuse": histogram(*[1200] * 500)},
             ),
         ),
@@ -66,7 +66,7 @@ Linux 6.18.0-test, mprotect optimization at work; 1.500 s traced
 2345  postgres  7f1200000000-7f1200001000  rw-s  /dev/zero (deleted)        -       -         -         -       3      -     -       1     -      -      2         -
                                                  total                     40  20,480     9,500       740   1,048    500     -       1     -    545      2     95.0%
 
-The optimization made 9,500 PTEs writable at once; at 1.2 µs a fault that is at most 11.4 ms saved (an estimate, from 500 wp_reuse faults timed here). 500 avoidable faults remained: soft-dirty tracking.
+The optimization made 9,500 PTEs writable at once; at 1.2 µs a fault that is at most 11.4 ms saved (an estimate, from 500 wp_reuse faults timed here). 500 avoidable faults remained: clean pages.
 """  # noqa: E501
 
 
@@ -85,6 +85,14 @@ def test_an_empty_report_has_totals() -> None:
         "\n"
         "No PTE was made writable by a protection change. No avoidable fault remained.\n"
     )
+
+
+def test_a_report_has_so_many_rows_and_the_totals_of_all() -> None:
+    made = three_mappings()
+    some, whole = (printed(text.report(made, rows)).splitlines() for rows in (1, None))
+    assert "total (2 more)" in some[4]
+    assert len(whole) == len(some) + 2
+    assert some[4].split()[-10:] == whole[6].split()[-10:]
 
 
 def test_the_report_is_written_where_it_is_asked_for() -> None:

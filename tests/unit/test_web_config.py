@@ -14,8 +14,8 @@ import trustme
 import yaml
 
 from pte_trace.errors import UsageError
-from pte_trace.exporter.rights import NOBODY
 from pte_trace.exporter.web_config import CIPHERS, WebConfig, load
+from pte_trace.kernel.rights import NOBODY
 
 HASH = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi"
 VERIFY = "client_auth_type: RequireAndVerifyClientCert"
@@ -53,7 +53,7 @@ def wrong(directory: Path, text: str) -> str:
 
 def test_an_empty_file_asks_for_nothing(directory: Path) -> None:
     config = read(directory, "")
-    assert (config.tls, config.users, config.files) == (None, {}, (directory / "web.yml",))
+    assert (config.tls, config.users, list(config.files)) == (None, {}, [directory / "web.yml"])
 
 
 def test_files_are_relative_to_the_configuration(directory: Path) -> None:
@@ -132,7 +132,6 @@ def test_users_and_headers(directory: Path) -> None:
     )
     assert config.users == {"ann": HASH.encode()}
     assert config.headers == {"X-Frame-Options": "deny"}
-    assert not config.http2
 
 
 @pytest.mark.parametrize(

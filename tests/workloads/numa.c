@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
+ *	numa PAGES [away]
+ *
  * Pages that NUMA balancing takes away, to see who uses them, and that are used again. It
- * does so for threads on one node too; a program with one thread it leaves alone.
+ * does so for threads on one node too; a program with one thread it leaves alone. One that
+ * goes away to another node has its pages moved there too.
  */
 #include "workload.h"
 #include <linux/mempolicy.h>
@@ -37,6 +40,33 @@ static void bind_all_but(const char *memory)
 			MPOL_BIND, &node, 8, 0);
 }
 
+static unsigned int node_of_this_cpu(void)
+{
+	unsigned int node;
+
+	if (syscall(SYS_getcpu, NULL, &node, NULL))
+		err(1, "getcpu");
+	return node;
+}
+
+static void go_to(size_t cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		err(1, "CPU %zu", cpu);
+}
+
+static void go_away(void)
+{
+	unsigned int from = node_of_this_cpu();
+
+	for (size_t cpu = 0; node_of_this_cpu() == from; cpu++)
+		go_to(cpu);
+}
+
 int main(int argc, char **argv)
 {
 	size_t pages = pages_wanted(argc, argv);
@@ -45,11 +75,14 @@ int main(int argc, char **argv)
 	time_t end = time(NULL) + SECONDS;
 	pthread_t thread;
 
+	go_to(0);
 	write_each(memory, pages, 1);
 	settle();
 	if (pthread_create(&thread, NULL, wait_for_the_end, NULL))
 		errx(1, "pthread_create");
 	bind_all_but(memory);
+	if (argc > 2)
+		go_away();
 	begin(&before);
 	/* Twice over: the second time they were mapped by a hinting fault. */
 	while (account_since(before).numa_pte_updates < 2 * (long)pages && time(NULL) < end)

@@ -40,8 +40,10 @@ static void *monitor(void *unused)
 {
 	struct uffd_msg message;
 
-	while (read(uffd, &message, sizeof(message)) == sizeof(message))
+	while (read(uffd, &message, sizeof(message)) == sizeof(message)) {
+		told++;
 		write_protect((char *)(message.arg.pagefault.address & ~(PAGE - 1)), 1, 0);
+	}
 	return unused;
 }
 

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
@@ -131,14 +132,22 @@ static long vmstat(const char *name)
 }
 
 /*
- * What the kernel itself says: faults of this process (getrusage(2)), pages that
- * wp_page_reuse() reused and PTEs that NUMA balancing changed (/proc/vmstat).
+ * What the kernel itself says: faults of this process (getrusage(2)), and of /proc/vmstat
+ * pages that wp_page_reuse() reused, PMDs that were split, PTEs that NUMA balancing changed,
+ * the faults that this caused, those of pages on the CPU's own node, and the pages that it moved.
  */
 struct account {
 	long faults;
 	long reused;
+	long split;
 	long numa_pte_updates;
+	long numa_hint_faults;
+	long numa_hint_faults_local;
+	long numa_pages_migrated;
 };
+
+/* What a userfaultfd monitor was told. */
+static long told;
 
 /* The kernel writes there where it has preempted the thread, which may be a fault of the thread. */
 static void write_rseq(void)
@@ -155,7 +164,11 @@ static struct account account_now(void)
 
 	write_rseq();
 	now.reused = vmstat("pgreuse");
+	now.split = vmstat("thp_split_pmd");
 	now.numa_pte_updates = vmstat("numa_pte_updates");
+	now.numa_hint_faults = vmstat("numa_hint_faults");
+	now.numa_hint_faults_local = vmstat("numa_hint_faults_local");
+	now.numa_pages_migrated = vmstat("numa_pages_migrated");
 	now.faults = faults_taken();
 	return now;
 }
@@ -174,15 +187,23 @@ static struct account account_since(struct account before)
 
 	now.faults -= before.faults;
 	now.reused -= before.reused;
+	now.split -= before.split;
 	now.numa_pte_updates -= before.numa_pte_updates;
+	now.numa_hint_faults -= before.numa_hint_faults;
+	now.numa_hint_faults_local -= before.numa_hint_faults_local;
+	now.numa_pages_migrated -= before.numa_pages_migrated;
 	return now;
 }
 
 static void report(const char *memory, size_t pages, struct account account)
 {
 	printf("{\"pid\": %d, \"start\": \"%p\", \"pages\": %zu, \"faults\": %ld, \"reused\": %ld,"
-	       " \"numa_pte_updates\": %ld}\n",
-	       getpid(), memory, pages, account.faults, account.reused, account.numa_pte_updates);
+	       " \"split\": %ld, \"told\": %ld, \"numa_pte_updates\": %ld,"
+	       " \"numa_hint_faults\": %ld, \"numa_hint_faults_local\": %ld,"
+	       " \"numa_pages_migrated\": %ld}\n",
+	       getpid(), memory, pages, account.faults, account.reused, account.split, told,
+	       account.numa_pte_updates, account.numa_hint_faults, account.numa_hint_faults_local,
+	       account.numa_pages_migrated);
 	fflush(stdout);
 }
 
@@ -251,6 +272,20 @@ static void write_and_report(char *memory, size_t pages)
 	begin(&before);
 	write_each(memory, pages, 2);
 	report(memory, pages, account_since(before));
+}
+
+/* A forked child, which ends when it has done so. */
+static pid_t child_that(void (*does)(void))
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		err(1, "fork");
+	if (child == 0) {
+		does();
+		_exit(0);
+	}
+	return child;
 }
 
 /* A file of this many pages in the working directory, already without a name. */

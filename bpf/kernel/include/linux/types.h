@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What BCC's own headers name; structs come with the programs (pte_trace/kernel_types.py). */
+/* What BCC's own headers name; structs come with the programs (pte_trace/kernel/kernel_types.py). */
 #ifndef _LINUX_TYPES_H
 #define _LINUX_TYPES_H
 typedef unsigned char __u8, u8, uint8_t;

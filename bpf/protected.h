@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What had write-protected the page that a write fault met. Most of it the page itself tells where
+ * do_wp_page() is entered: whether it is anonymous, whether it is this process's alone (since
+ * Linux 5.19, 6c287605fd56), whether its entry waits for a write. Where it is anonymous, this
+ * process's alone and nobody waits, a protection change was it: which one, the VMA's record tells.
+ */
+
+#define ENTRY_SPECIAL		0x200ULL	/* the zero page, or a device's memory */
+#define ENTRY_SOFT_DIRTY	0x800ULL
+#define VM_MAYWRITE		0x00000020ULL
+#define VM_SOFTDIRTY		0x08000000ULL
+#define MAPPING_ANON		1
+#define MAPPING_KSM		3	/* with MAPPING_ANON */
+#define PF_FORKNOEXEC		0x00000040
+
+/* What is known of a page that is write-protected. */
+enum met {
+	MET_UNKNOWN,
+	MET_NEVER_WRITABLE,
+	MET_ANON,	/* whether it is shared with another process is not known */
+	MET_EXCLUSIVE,
+	MET_SHARED
+};
+
+static u64 page_word(u64 page, u32 offset)
+{
+	return READ_WORD(page + offset);
+}
+
+/* Of the pages of a large folio the first one tells whose it is. */
+static u64 head_of(u64 page)
+{
+	u64 head = page_word(page, PAGE_HEAD_OFFSET);
+
+	if (!(head & 1))
+		return page;
+	/* What is no address is a mask for one, in Linux 7. */
+	return (s64)head > -(1LL << 40) ? page & head : head - 1;
+}
+
+static bool is_exclusive(u64 page)
+{
+#ifdef PAGE_EXCLUSIVE_BIT
+	return page_word(page, PAGE_FLAGS_OFFSET) >> PAGE_EXCLUSIVE_BIT & 1;
+#else
+	return false;
+#endif
+}
+
+/* Also of a file's mapping, where the bit that is_exclusive() reads may be another one. */
+static u32 met_page(u64 page)
+{
+	u64 mapping = page_word(head_of(page), PAGE_MAPPING_OFFSET);
+
+	if (!(mapping & MAPPING_ANON))
+		return MET_NEVER_WRITABLE;
+	if ((mapping & MAPPING_KSM) == MAPPING_KSM)
+		return MET_UNKNOWN;
+#ifdef PAGE_EXCLUSIVE_BIT
+	return is_exclusive(page) ? MET_EXCLUSIVE : MET_SHARED;
+#else
+	return MET_ANON;
+#endif
+}
+
+/* The page of @entry in a VMA that maps a file or does not. Its page table is locked. */
+static u32 met_at(u64 entry, bool maps_file)
+{
+	u64 pages = VALUE_OF(memory_map)->pages, page;
+
+	if (entry & ENTRY_SPECIAL)
+		return MET_NEVER_WRITABLE;
+	if (!pages)
+		return maps_file ? MET_UNKNOWN : MET_ANON;
+	page = pages + (entry & ENTRY_FRAME) / PAGE_SIZE * STRUCT_PAGE_SIZE;
+	if (!maps_file && is_exclusive(page))
+		return MET_EXCLUSIVE;
+	return met_page(page);
+}
+
+/*
+ * Pages from @start to @end of the record's VMA are write-protected by now. A hint of NUMA
+ * balancing gives back what it took, so it was none of what was seen besides.
+ */
+static void note_protector(struct vma_record *record, u32 protector, u64 start, u64 end)
+{
+	u32 from = (start - record->vma.start) >> PAGE_SHIFT;
+	u32 to = (end - record->vma.start) >> PAGE_SHIFT;
+
+	if (record->protector == protector) {
+		if (from < record->protected_from)
+			record->protected_from = from;
+		if (to > record->protected_to)
+			record->protected_to = to;
+		return;
+	}
+	if (record->protector && protector == PROTECTED_BY_NUMA_HINT)
+		return;
+	record->protected_from = from;
+	record->protected_to = to;
+	record->protector_before = record->protector;
+	record->protector = protector;
+	remember_protectors(record);
+}
+
+static bool is_tracked(u64 vm_flags)
+{
+	return SOFT_DIRTY && !(vm_flags & VM_SOFTDIRTY);
+}
+
+/*
+ * A page that is dirty was soft-dirty as well, until somebody cleared that alone. The VMA need not
+ * be tracked any more by now: it may have been put together with a new one.
+ */
+static bool waits_for_soft_dirty(u64 entry, u64 vm_flags)
+{
+	if (!SOFT_DIRTY || entry & ENTRY_SOFT_DIRTY)
+		return false;
+	return entry & (ENTRY_DIRTY | ENTRY_SAVED_DIRTY) || is_tracked(vm_flags);
+}
+
+/* What changed the protection of @page last, as far as it was seen. */
+static u32 protector_seen(struct vma_record *record, u64 page)
+{
+	u32 place = (page - record->vma.start) >> PAGE_SHIFT;
+
+	if (record->protector_before &&
+	    (place < record->protected_from || place >= record->protected_to))
+		return record->protector_before;
+	return record->protector;
+}
+
+/*
+ * Whether there may be pages that a fork write-protected and nobody wrote to since, where the pages
+ * do not tell. Those are taken to be written to before others.
+ */
+static bool fork_is_due(struct vma_record *record)
+{
+	struct counters *counted = &record->counted;
+	u64 pages = counted->ptes_protected_by_fork + counted->pmds_protected_by_fork * ENTRIES;
+
+	return counted->wp_protected_by[WP_OUTCOME_WP_REUSE][PROTECTED_BY_FORK] +
+	       counted->wp_protected_by[WP_OUTCOME_WP_COPY][PROTECTED_BY_FORK] < pages;
+}
+
+/* Returns a value of enum protected_by. */
+static u32 protector_of(struct vma_record *record, struct task_struct *leader, u64 vm_flags,
+			u64 page, u64 entry, u32 met, bool copied)
+{
+	u32 seen;
+
+	if (met == MET_NEVER_WRITABLE)
+		return PROTECTED_BY_NEVER_WRITABLE;
+	if (entry & ENTRY_UFFD_WP)
+		return PROTECTED_BY_UFFD_WP;
+	if (met == MET_SHARED)
+		return PROTECTED_BY_FORK;
+	if (waits_for_soft_dirty(entry, vm_flags))
+		return PROTECTED_BY_SOFT_DIRTY;
+	if (met == MET_UNKNOWN)
+		return PROTECTED_BY_UNKNOWN;
+	if (met == MET_ANON && fork_is_due(record))
+		return PROTECTED_BY_FORK;
+	seen = protector_seen(record, page);
+	/* Shared it is where it is copied; and all that a process has that executed nothing. */
+	if (met == MET_ANON && !seen && (copied || PROBE(leader, flags) & PF_FORKNOEXEC))
+		return PROTECTED_BY_FORK;
+	return seen;
+}

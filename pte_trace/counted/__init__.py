@@ -1,0 +1,1 @@
+"""What was counted: from the records of the kernel to one snapshot."""

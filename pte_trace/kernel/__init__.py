@@ -1,0 +1,1 @@
+"""What the running kernel tells and takes: its types, bpf(2), and what it allows."""

@@ -1,0 +1,1 @@
+"""What others can do: clients of `serve`, strangers' files and programs; and what must hold."""

@@ -1,0 +1,64 @@
+"""The pages for people: what they link to is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.scripts import script
+
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("deploy/*.md")])
+_LINK = re.compile(r"\]\(([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_what_is_linked_to_is_there(page: Path) -> None:
+    links = [each for each in _LINK.findall(page.read_text("utf-8")) if "://" not in each]
+    missing = [each for each in links if not (page.parent / each).exists()]
+    assert missing == []
+
+
+def test_the_first_page_leads_to_all_of_docs() -> None:
+    linked = set(_LINK.findall((PROJECT / "README.md").read_text("utf-8")))
+    pages = {f"docs/{each.name}" for each in PROJECT.glob("docs/*.md")}
+    assert pages <= linked
+
+
+def test_every_issue_form_asks_for_what_the_doctor_says() -> None:
+    forms = [each for each in PROJECT.glob(".github/ISSUE_TEMPLATE/*.yml") if each.stem != "config"]
+    assert forms
+    for form in forms:
+        assert "sudo pte-trace doctor --json" in form.read_text()
+
+
+def test_public_ci_calls_targets_that_there_are() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    workflow = (PROJECT / ".github/workflows/ci.yml").read_text()
+    called = re.sub(r"\w+=\$\{\{.*?\}\}", "", " ".join(re.findall(r"run: make (.+)", workflow)))
+    assert (
+        {"lint", "test-unit", "test-integration", "test-kernel"} <= set(called.split()) <= targets
+    )
+
+
+def test_the_runbook_has_every_alert_and_no_other() -> None:
+    alerts = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
+    names = [rule["alert"] for group in alerts["groups"] for rule in group["rules"]]
+    runbook = (PROJECT / "docs/runbook.md").read_text("utf-8")
+    assert re.findall(r"^## (.+)$", runbook, re.MULTILINE) == names
+
+
+def test_pictures_show_what_there_is_to_be_seen_today() -> None:
+    """`make pictures` makes them anew."""
+    pictures = script("pictures")
+    shown = pictures.shown()
+
+    assert json.loads(pictures.SHOWN.read_text()) == shown
+    assert pictures.words((pictures.PICTURES / "top.svg").read_text()) == pictures.words(
+        pictures.live()
+    )
+    assert {each.name for each in pictures.PICTURES.glob("*.[ps][nv]g")} == set(shown)
