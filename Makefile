@@ -22,7 +22,7 @@ PROCESSES ?= 100000
 # tests need. A minimal Debian has none of them.
 PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev busybox-static file \
 	gcc libc6-dev linux-libc-dev debian-archive-keyring \
-	flex bison bc libelf-dev pahole xz-utils groff e2fsprogs mount procps util-linux
+	flex bison bc libelf-dev pahole xz-utils groff e2fsprogs mount procps util-linux btrfs-progs
 # And what the tests from end to end need beside them.
 E2E_PACKAGES := prometheus chromium systemd golang-go libdevel-nytprof-perl
 # What attacks `serve` in `make attack`.

@@ -29,7 +29,7 @@ struct memory_map {
 };
 
 BPF_ARRAY(memory_map, struct memory_map, 1);
-#define VALUE_memory_map	3
+#define VALUE_memory_map	4
 
 /* Both begin at a multiple of 1 GiB; anything else was no pair. */
 static bool is_map(u64 address)

@@ -19,7 +19,7 @@ from pte_trace.lab.progress import Progress
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 # The last ones are those that the README's examples compile with.
 PACKAGES = (
-    *("python3", "python3-bpfcc", "e2fsprogs", "kmod", "procps"),
+    *("python3", "python3-bpfcc", "btrfs-progs", "e2fsprogs", "kmod", "procps"),
     *("gcc", "libc6-dev", "make"),
 )
 # What the kernel tests take of what developing takes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -248,6 +249,14 @@ def test_a_number_that_stands_for_a_value_becomes_its_address() -> None:
     assert with_values(numbers, {2: 5}) == addresses
     # Where the table is comes last, as for one that is looked up.
     assert with_tables(addresses, {5: 9, 7: 8})[4] == 9
+
+
+@pytest.mark.parametrize("numbered", [r"#define VALUE_\w+\s+(\d+)$", r"= LINKED_FUNCTION\((\d+)\)"])
+def test_no_two_of_the_programs_have_one_number(numbered: str) -> None:
+    """Where one is only there with a filter, nothing but that filter's programs would tell."""
+    texts = [path.read_text() for path in source_directory().glob("*.[ch]")]
+    numbers = [number for text in texts for number in re.findall(numbered, text, re.MULTILINE)]
+    assert len(numbers) == len(set(numbers)) >= 4
 
 
 def test_a_function_of_the_kernel_is_called_by_its_id() -> None:

@@ -2,7 +2,7 @@
 /*
  * Memory of .bss that is toggled, of a program that has allocated nothing. Without address
  * randomization (setarch -R) the heap would begin where .bss ends. It tells where that memory is, and
- * whether /proc/self/maps calls it the heap.
+ * whether the heap is in one VMA with it.
  */
 #include "workload.h"
 
@@ -10,23 +10,42 @@
 
 static char area[PAGES * PAGE] __attribute__((aligned(PAGE)));
 
-/* Without the C library's streams, which allocate. */
-static int is_heap(unsigned long address)
+/* Reads a file without the C library's streams, which allocate. */
+static char *text_of(const char *path)
 {
-	static char maps[1 << 16];
-	int file = open("/proc/self/maps", O_RDONLY), found = 0;
+	static char text[1 << 16];
+	int file = open(path, O_RDONLY);
 	ssize_t length, filled = 0;
 
-	while ((length = read(file, maps + filled, sizeof(maps) - 1 - filled)) > 0)
+	while ((length = read(file, text + filled, sizeof(text) - 1 - filled)) > 0)
 		filled += length;
 	close(file);
-	for (char *line = strtok(maps, "\n"); line; line = strtok(NULL, "\n")) {
+	text[filled] = '\0';
+	return text;
+}
+
+/* proc_pid_stat(5): the 47th field, of which the program's name, in brackets, is the second. */
+static unsigned long heap_start(void)
+{
+	char *at = strrchr(text_of("/proc/self/stat"), ')');
+
+	for (int field = 2; field < 47; field++)
+		at = strchr(at + 1, ' ');
+	return strtoul(at, NULL, 10);
+}
+
+/* Whether it is in one VMA with some of the heap. Up to Linux 6.5 the maps say so of what touches it. */
+static int is_heap(unsigned long address)
+{
+	unsigned long heap = heap_start(), heap_end = (unsigned long)sbrk(0);
+
+	for (char *line = strtok(text_of("/proc/self/maps"), "\n"); line; line = strtok(NULL, "\n")) {
 		unsigned long start, end;
 
 		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start <= address && address < end)
-			found = strstr(line, "[heap]") != NULL;
+			return start < heap_end && end > heap;
 	}
-	return found;
+	return 0;
 }
 
 int main(void)
