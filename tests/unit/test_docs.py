@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -45,11 +46,23 @@ def test_public_ci_calls_targets_that_there_are() -> None:
     )
 
 
+def alerts() -> list[dict[str, Any]]:
+    rules = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
+    return [rule for group in rules["groups"] for rule in group["rules"]]
+
+
 def test_the_runbook_has_every_alert_and_no_other() -> None:
-    alerts = yaml.safe_load((PROJECT / "deploy/prometheus/alerts.yml").read_text())
-    names = [rule["alert"] for group in alerts["groups"] for rule in group["rules"]]
     runbook = (PROJECT / "docs/runbook.md").read_text("utf-8")
+    names = [rule["alert"] for rule in alerts()]
     assert re.findall(r"^## (.+)$", runbook, re.MULTILINE) == names
+
+
+def test_every_alert_leads_to_its_section_of_the_runbook() -> None:
+    """Where the package has it; a heading's anchor is its words in small letters."""
+    assert "docs/runbook.md" in (PROJECT / "deploy/debian/pte-trace.docs").read_text().split()
+    base = "file:///usr/share/doc/pte-trace/runbook.md"
+    for rule in alerts():
+        assert rule["annotations"]["runbook_url"] == f"{base}#{rule['alert'].lower()}"
 
 
 def test_pictures_show_what_there_is_to_be_seen_today() -> None:
