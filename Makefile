@@ -25,6 +25,8 @@ PACKAGES := python3-bpfcc python3-venv python3-pip qemu-system-x86 kmod udev bus
 	flex bison bc libelf-dev pahole xz-utils groff e2fsprogs mount procps util-linux btrfs-progs
 # And what the tests from end to end need beside them.
 E2E_PACKAGES := prometheus chromium systemd golang-go libdevel-nytprof-perl
+# The Prometheus Operator's types: apart, as they bring a plugin that every pytest would load.
+OPERATOR_TYPES := 'cloudcoil.models.prometheus-operator>=0.80.1'
 # What attacks `serve` in `make attack`.
 ATTACK_PACKAGES := nghttp2-client slowhttptest testssl.sh openssl
 # What `make test-compared` compares, and with what.
@@ -69,6 +71,8 @@ setup: .venv/ready ## Install what is missing: Debian packages, then .venv
 	if [ "$$fresh" = fresh ]; then \
 		$(SUDO) systemctl disable --now prometheus.service >/dev/null 2>&1 || true; \
 	fi
+	$(BIN)/pip install --quiet --editable '.[e2e]'
+	$(BIN)/pip install --quiet --upgrade --target .venv/operator $(OPERATOR_TYPES)
 	@touch $@
 
 build/workloads/%: tests/workloads/%.c $(wildcard tests/workloads/*.h) | .venv/ready
@@ -254,6 +258,10 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 	@$(BIN)/pte-trace lab fetch bullseye bookworm
 	$(BIN)/python -m pytest --timeout $(TIMEOUT) --ignore $(RECORDED) tests/e2e
 
+.PHONY: test-deploy
+test-deploy: .venv/e2e-ready ## Those of them about deploy/: no guest, half a minute
+	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_chart.py
+
 .PHONY: test-compared
 test-compared: workloads .venv/e2e-ready ## One program recorded on two kernels and compared; COMPARED="unpatched patched" for the lab's pair
 	@$(if $(filter $(KERNELS),$(COMPARED)),$(BIN)/pte-trace lab fetch $(filter $(KERNELS),$(COMPARED)))
@@ -285,6 +293,10 @@ dashboards: setup ## Write Grafana's dashboards anew
 .PHONY: pictures
 pictures: workloads .venv/e2e-ready ## Make README's pictures anew, of docs/pictures/example.parquet
 	$(BIN)/python -m docs.pictures
+
+.PHONY: manifests
+manifests: .venv/e2e-ready ## Write deploy/kubernetes/daemonset.yaml anew, from the chart
+	$(BIN)/python -m tests.e2e.chart
 
 # What `make deb` builds with, and what looks at what it built.
 DEB_PACKAGES := debhelper dpkg-dev fakeroot lintian
