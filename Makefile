@@ -260,7 +260,7 @@ test-e2e: workloads .venv/e2e-ready ## Two guests, Prometheus and a browser
 
 .PHONY: test-deploy
 test-deploy: .venv/e2e-ready ## Those of them about deploy/: no guest, half a minute
-	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_chart.py
+	$(BIN)/python -m pytest tests/e2e/test_deploy.py tests/e2e/test_chart.py tests/e2e/test_mixin.py
 
 .PHONY: test-compared
 test-compared: workloads .venv/e2e-ready ## One program recorded on two kernels and compared; COMPARED="unpatched patched" for the lab's pair
