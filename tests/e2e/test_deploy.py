@@ -287,3 +287,30 @@ def test_prometheus_finds_the_pods_of_the_daemonset() -> None:
         == daemonset["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"]
     )
     assert port["regex"] == container["ports"][0]["name"]
+
+
+def test_a_collector_scrapes_as_prometheus_does(tmp_path: Path) -> None:
+    """And promtool takes the scrape config, where a collector's two dollars are one."""
+    collector = yaml.safe_load((DEPLOY / "otel" / "collector.yml").read_text())
+    scraped = collector["receivers"]["prometheus"]["config"]
+    prometheus = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    interval = prometheus["global"]["scrape_interval"]
+    assert scraped["scrape_configs"] == [
+        {**job, "scrape_interval": interval} for job in prometheus["scrape_configs"]
+    ]
+    text = yaml.safe_dump(scraped)
+    assert "$" not in text.replace("$$", "")
+    path = tmp_path / "scraped.yml"
+    path.write_text(text.replace("$$", "$"))
+    done = promtool("check", "config", str(path))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_collector_s_pipeline_is_made_of_what_there_is() -> None:
+    collector = yaml.safe_load((DEPLOY / "otel" / "collector.yml").read_text())
+    kinds = ("receivers", "processors", "exporters")
+    assert set(collector) == {*kinds, "service"}
+    (pipeline,) = collector["service"]["pipelines"].values()
+    for kind in kinds:
+        assert set(pipeline[kind]) == set(collector[kind])
+    assert pipeline["processors"][0] == "memory_limiter"
