@@ -254,7 +254,7 @@ def test_a_number_that_stands_for_a_value_becomes_its_address() -> None:
 @pytest.mark.parametrize("numbered", [r"#define VALUE_\w+\s+(\d+)$", r"= LINKED_FUNCTION\((\d+)\)"])
 def test_no_two_of_the_programs_have_one_number(numbered: str) -> None:
     """Where one is only there with a filter, nothing but that filter's programs would tell."""
-    texts = [path.read_text() for path in source_directory().glob("*.[ch]")]
+    texts = [path.read_text() for path in Path(str(source_directory())).glob("*.[ch]")]
     numbers = [number for text in texts for number in re.findall(numbered, text, re.MULTILINE)]
     assert len(numbers) == len(set(numbers)) >= 4
 
