@@ -24,7 +24,8 @@ from pte_trace.host import facts, plan
 from pte_trace.host.facts import HostFacts
 from pte_trace.host.plan import How, Plan
 from pte_trace.kernel.remembered import RememberedBTF
-from pte_trace.programs.driver import Driver, bcc_version
+from pte_trace.programs.driver import Driver
+from pte_trace.programs.image import bcc_version
 from pte_trace.programs.program import Capacity
 from pte_trace.symbols import mapped
 

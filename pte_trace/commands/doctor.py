@@ -9,7 +9,7 @@ import click
 
 from pte_trace.errors import HostError
 from pte_trace.host import facts, plan
-from pte_trace.programs.driver import bcc_version
+from pte_trace.programs.image import bcc_version
 from pte_trace.views import diagnosis, text
 
 

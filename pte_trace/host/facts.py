@@ -274,7 +274,7 @@ def collect(
     """Look at this host. *btf* is its types where they could be read.
 
     *bcc* is the version of the BCC module, and the directory of one that is not BCC (see
-    `pte_trace.programs.driver.bcc_version`). Does not raise.
+    `pte_trace.programs.image.bcc_version`). Does not raise.
     """
     system = os.uname()
     types = None

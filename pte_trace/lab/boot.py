@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pte_trace.errors import HostError
-from pte_trace.lab import script, tools, virtme
+from pte_trace.lab import cache, script, tools, virtme
 from pte_trace.lab.guest import Guest
 from pte_trace.lab.kernels import Kernel
 from pte_trace.lab.supervise import Sink, supervise
+from pte_trace.programs import desk, image
+from pte_trace.programs.image import bcc_version
 
 Launch = Callable[
     [Sequence[str], Mapping[str, str], float, Sink, Sink, Callable[[], None]],
@@ -75,13 +77,19 @@ def run(
                 started()
 
         try:
-            launch(arguments, environ, boot.guest.timeout, stdout, stderr, tick)
+            with desk.attended(shared / script.DESK, _compiled):
+                launch(arguments, environ, boot.guest.timeout, stdout, stderr, tick)
         except subprocess.TimeoutExpired:
             raise _hung(boot, shared) from None
         status = script.status(shared)
         if status is None:
             raise _died(boot, shared)
         return status
+
+
+def _compiled(key: str, text: bytes) -> bytes | None:
+    version, _ = bcc_version()
+    return image.for_guest(key, text, version, cache.directory() / "programs")
 
 
 def _hung(boot: Boot, shared: Path) -> HostError:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 CONSOLE = "console"
 SHIMS = "shims"
+DESK = "desk"
 
 # How what a kernel prints of its own fault begins: an oops, then the panic that it may lead to.
 _FAULT = re.compile(r"\bBUG: |\bOops: |general protection fault|double fault|Kernel panic")

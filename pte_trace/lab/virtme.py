@@ -11,6 +11,7 @@ from pathlib import Path
 from pte_trace.lab import script
 from pte_trace.lab.guest import Guest
 from pte_trace.lab.kernels import Kernel
+from pte_trace.programs import desk
 
 _OVERLAYS = ("/etc", "/lib", "/home", "/opt", "/root", "/srv", "/usr", "/var", "/tmp")
 _OF_THE_GUEST = ("/", "/dev", "/proc", "/run", "/sys")
@@ -52,6 +53,8 @@ def arguments(kernel: Kernel, guest: Guest, shared: Path, cwd: Path, kvm: bool) 
         *(("virtme.dhcp",) if guest.forwards else ()),
         *guest.options,
         f"loglevel={7 if guest.verbose else 4}",
+        # Who counts a guest's instructions counts those of its compiler.
+        *(() if guest.only_emulated else (f"{desk.OPTION}={shared / script.DESK}",)),
         f"PATH={shared / script.SHIMS}:/usr/sbin:/usr/bin:/sbin:/bin",
     ]
     for option in options:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import mmap
 import os
-import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pte_trace.counted.packed import LAYOUT, TRACING, Packed
@@ -54,24 +51,6 @@ _PROGRAM_TYPES = {
     "raw_tracepoint": syscalls.PROG_TYPE_RAW_TRACEPOINT,
 }
 _Result = TypeVar("_Result")
-
-
-def bcc_version() -> tuple[str | None, str | None]:
-    """The BCC module's version, and where another package of that name is in its place.
-
-    Both None where there is neither. Found without importing it.
-    """
-    spec = importlib.util.find_spec("bcc")
-    if spec is None or spec.origin is None:
-        return None, None
-    directory = Path(spec.origin).parent
-    if not (directory / "libbcc.py").exists():
-        return None, str(directory)
-    try:
-        found = re.search(r"'([^']+)'", (directory / "version.py").read_text())
-    except OSError:
-        found = None
-    return (found.group(1) if found else "unknown"), None
 
 
 class RawRecords(NamedTuple):
@@ -196,7 +175,7 @@ class Driver:
         self._attached: dict[tuple[str, str], _Attached] = {}
         self._tracing: mmap.mmap | None = None
         program = text(plan, filters, capacity, effort, btf).encode()
-        made = image.of(program, bcc_version()[0])
+        made = image.of(program, image.bcc_version()[0])
         try:
             with syscalls.unlimited_memory():
                 self._make_tables(made)

@@ -7,6 +7,7 @@ there is taken from it.
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -18,11 +19,12 @@ from typing import Any, NamedTuple
 
 from pte_trace import user_cache
 from pte_trace.errors import HostError
-from pte_trace.programs import compiler
+from pte_trace.programs import compiler, desk
 from pte_trace.programs.program import kernel_tree
 
 # How many are kept: of each kernel one for each set of options.
 _KEPT = 16
+_KEPT_FOR_GUESTS = 256
 # As BCC names the programs; since 0.27 with the module before the function.
 _KINDS = {
     "fentry": r"kfunc__(?:vmlinux__)?",
@@ -63,22 +65,49 @@ class Image(NamedTuple):
     programs: tuple[Program, ...]
 
 
+def bcc_version() -> tuple[str | None, str | None]:
+    """The BCC module's version, and where another package of that name is in its place.
+
+    Both None where there is neither. Found without importing it.
+    """
+    spec = importlib.util.find_spec("bcc")
+    if spec is None or spec.origin is None:
+        return None, None
+    directory = Path(spec.origin).parent
+    if not (directory / "libbcc.py").exists():
+        return None, str(directory)
+    try:
+        found = re.search(r"'([^']+)'", (directory / "version.py").read_text())
+    except OSError:
+        found = None
+    return (found.group(1) if found else "unknown"), None
+
+
 def of(text: bytes, version: str | None) -> Image:
     """The image of *text*, compiled by this *version* of BCC. Raises HostError."""
     try:
-        path = user_cache.directory() / "programs" / f"{_key(text, version)}.json"
+        folder = user_cache.directory() / "programs"
     except HostError:  # there is nowhere to keep it
         return _image(_compiled(text))
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return _image(user_cache.read(path))
-    compiled = _compiled(text)
-    image = _image(compiled)
-    with suppress(OSError):
-        user_cache.keep(path, compiled, _KEPT)
-    return image
+    return _made(text, key_of(text, version), folder, _KEPT)[1]
 
 
-def _key(text: bytes, version: str | None) -> str:
+def for_guest(key: str, text: bytes, version: str | None, folder: Path) -> bytes | None:
+    """What a guest of the lab that asks for *key* is told: see desk.py. Kept in *folder*.
+
+    None where this machine would not make of *text* what the guest would: its BCC is another one,
+    or what compiles.
+    """
+    if key != key_of(text, version):
+        return None
+    try:
+        return _made(text, key, folder, _KEPT_FOR_GUESTS)[0]
+    except HostError:  # the guest compiles it, and says what is wrong
+        return None
+
+
+def key_of(text: bytes, version: str | None) -> str:
+    """What the image of *text* is kept as: all that it is made of."""
     tree = Path(kernel_tree())
     parts = [
         (version or "").encode(),
@@ -87,6 +116,18 @@ def _key(text: bytes, version: str | None) -> str:
         text,
     ]
     return user_cache.digest(*parts)
+
+
+def _made(text: bytes, key: str, folder: Path, most: int) -> tuple[bytes, Image]:
+    path = folder / f"{key}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        kept = user_cache.read(path)
+        return kept, _image(kept)
+    compiled = desk.ask(key, text) or _compiled(text)
+    image = _image(compiled)
+    with suppress(OSError):
+        user_cache.keep(path, compiled, most)
+    return compiled, image
 
 
 def _compiled(text: bytes) -> bytes:

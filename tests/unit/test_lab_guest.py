@@ -97,6 +97,11 @@ def test_nodes_share_cpus_and_memory() -> None:
     assert "--numa 341M,cpus=0-0 --numa 341M,cpus=1-2 --numa 342M,cpus=3-4" in found
 
 
+def test_who_counts_instructions_counts_the_compilers() -> None:
+    assert "--kopt pte_trace.desk=/tmp/s/desk" in arguments(Guest())
+    assert "pte_trace.desk" not in arguments(Guest(icount=True))
+
+
 def test_a_plugin_of_qemu_and_its_arguments() -> None:
     found = arguments(Guest(cpus=8, plugin="/p/count.so,to=/p/counts"))
     assert "--cpus 8" in found
