@@ -32,7 +32,7 @@ EMPTY = {
         KERNELS,
         "Linux 5.10 need not have the optimization, and 6.1 has it",
     ),
-    ("table", "Most PTEs made writable"): (
+    ("table", "Most entries made writable"): (
         ("bullseye",),
         "Linux 5.10 does not have the optimization, so no mapping has any",
     ),
