@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # What is compiled for the guest that asks for this key, None where that is not possible.
@@ -26,10 +26,17 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def ask(key: str, text: bytes) -> bytes | None:
-    """What this guest's host compiles of *text*; None where there is none, or it does not."""
-    found = re.search(rf"\b{re.escape(OPTION)}=(\S+)", _COMMAND_LINE.read_text())
-    if not found or not (desk := Path(found[1])).is_dir():
-        return None
+    """What this guest's host compiles of *text*; None where there is none, or it does not.
+
+    Nor is anything had by a user of the guest who may not write where the host reads.
+    """
+    with suppress(OSError):
+        found = re.search(rf"\b{re.escape(OPTION)}=(\S+)", _COMMAND_LINE.read_text())
+        return _told(Path(found[1]), key, text) if found else None
+    return None
+
+
+def _told(desk: Path, key: str, text: bytes) -> bytes | None:
     answer = desk / f"{key}.answer"
     _put(desk / f"{key}.text", text)
     until = time.monotonic() + _PATIENCE

@@ -40,6 +40,16 @@ def test_without_a_desk_nobody_is_asked(place: Path, monkeypatch: pytest.MonkeyP
     assert desk.ask(KEY, b"text") is None
 
 
+def test_who_may_not_write_there_compiles_for_himself(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, _: bytes) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(desk, "_put", refuse)
+    assert desk.ask(KEY, b"text") is None
+
+
 def test_no_other_file_is_looked_at(place: Path) -> None:
     asked: list[str] = []
 
