@@ -463,7 +463,22 @@ static int leaves_mmap_region(struct pt_regs *ctx)
 PROGRAMS(HOW_mmap_region, mmap_region)
 #endif
 
+/*
+ * In Linux 7 a tracepoint's program may be preempted, and is skipped for others meanwhile. So there
+ * are kprobes on what the kernel calls next to the tracepoints.
+ */
 #ifdef FOLLOW_CHILDREN
+#if LIFE_PROBES
+int enter_wake_up_new_task(struct pt_regs *ctx)
+{
+	return task_forked(CURRENT_TASK(), (struct task_struct *)ctx->di);
+}
+
+int enter_proc_exec_connector(struct pt_regs *ctx)
+{
+	return task_executes((struct task_struct *)ctx->di);
+}
+#else
 RAW_TRACEPOINT_PROBE(sched_process_fork)
 {
 	return task_forked((struct task_struct *)ctx->args[0], (struct task_struct *)ctx->args[1]);
@@ -474,10 +489,18 @@ RAW_TRACEPOINT_PROBE(sched_process_exec)
 	return task_executes((struct task_struct *)ctx->args[0]);
 }
 #endif
+#endif
 
 #ifdef FILTER_TGID
+#if LIFE_PROBES
+int enter_exit_sem(struct pt_regs *ctx)
+{
+	return task_exits((struct task_struct *)ctx->di);
+}
+#else
 RAW_TRACEPOINT_PROBE(sched_process_exit)
 {
 	return task_exits((struct task_struct *)ctx->args[0]);
 }
+#endif
 #endif

@@ -17,6 +17,7 @@
 /* Entries are at multiples of eight. */
 #define IS_PMD			0x1	/* of a transparent huge page */
 #define UPGRADED		0x2	/* this fault's thread made it writable */
+#define UNLOCKED		0x4	/* it was looked at before its lock was taken */
 #define PLACE_OF(entry)		((entry) & ~7ULL)
 
 /* What is known of a thread's fault on its way through the hooks. */
@@ -27,7 +28,7 @@ struct fault {
 	u64 before;	/* the write-protected entry that it met; 0: none */
 	u64 entry;	/* where that is, and in its low bits what is known of it */
 	u32 met;	/* an enum met: the page that it maps */
-	u32 reserved;
+	u32 looked;	/* when, for an entry that is UNLOCKED: see moment() */
 	u32 thread;	/* 0: the slot is free */
 	u32 outcome;	/* of earlier attempts */
 	u32 place;	/* of the record of the thread's last fault or change */
@@ -53,6 +54,9 @@ BPF_ARRAY(in_flight, struct faults, 1);
  * one: it is not set after an attempt under the VMA's own lock (since Linux 6.4).
  */
 BPF_TABLE("lru_hash", u32, struct fault, attempts, 4096);
+
+/* When an entry that faults looked at before its lock was taken was last settled by one of them. */
+BPF_TABLE("lru_hash", u64, u32, settled, 4096);
 
 static struct fault *slot_of(u32 thread)
 {
@@ -127,6 +131,26 @@ static bool fault_begins(u32 thread, u64 page, bool timed)
 	return true;
 }
 
+/* About a microsecond is one; they begin anew after an hour. */
+static u32 moment(void)
+{
+	return bpf_ktime_get_ns() >> 10;
+}
+
+/*
+ * Of the faults that met one entry and waited for each other one alone settled it: the one that
+ * tells so first. Of two who delete an element one finds it.
+ */
+static bool settles(struct fault *known)
+{
+	u64 place = PLACE_OF(known->entry);
+	u32 now = moment(), *last = settled.lookup(&place);
+
+	if (last && ((s32)(*last - known->looked) >= 0 || settled.delete(&place)))
+		return false;
+	return !settled.insert(&place, &now);
+}
+
 /*
  * What became of the write-protected entry that was met, OUTCOME_OTHER where there was none. Only
  * where it is writable now is that a reuse: it may have failed, or another thread's fault have been
@@ -154,10 +178,12 @@ static u32 wp_outcome(struct fault *known, u64 vm_flags, u32 result)
 		return OUTCOME_OTHER;	/* reclaimed already */
 	if (known->entry & IS_PMD && !(after & ENTRY_HUGE))
 		return OUTCOME_OTHER;	/* another thread split it */
+	if (!((known->before ^ after) & ENTRY_FRAME) && !(after & ENTRY_RW))
+		return OUTCOME_OTHER;
+	if (known->entry & UNLOCKED && !settles(known))
+		return OUTCOME_OTHER;
 	if ((known->before ^ after) & ENTRY_FRAME)
 		return OUTCOME_WP_COPY;
-	if (!(after & ENTRY_RW))
-		return OUTCOME_OTHER;
 	if (TRACED_pmdp_set_access_flags && (known->entry & (IS_PMD | UPGRADED)) == IS_PMD)
 		return OUTCOME_OTHER;
 	/* Nobody was asked: the kernel itself took note of it (UFFD_FEATURE_WP_ASYNC, Linux 6.7). */
@@ -188,18 +214,22 @@ static void note_elsewhere(struct fault *slot, u32 thread, struct fault *known)
 		fault->before = known->before;
 		fault->entry = known->entry;
 		fault->met = known->met;
+		fault->looked = known->looked;
 	}
 }
 
-/* A fault that was asked for met a write-protected entry, or (@before is 0) may meet one. */
-static void entry_met(u32 thread, u64 page, u64 before, u64 entry, u32 met)
+/*
+ * A fault that was asked for met a write-protected entry, or (@before is 0) may meet one. @looked:
+ * when, for an entry that is UNLOCKED.
+ */
+static void entry_met(u32 thread, u64 page, u64 before, u64 entry, u32 met, u32 looked)
 {
 	struct fault *fault = slot_of(thread);
 
 	if (is_anothers(fault, thread)) {
 		struct fault known = {
 			.page = page, .outcome = OUTCOME_OTHER, .before = before, .entry = entry,
-			.met = met,
+			.met = met, .looked = looked,
 		};
 
 		note_elsewhere(fault, thread, &known);
@@ -213,6 +243,8 @@ static void entry_met(u32 thread, u64 page, u64 before, u64 entry, u32 met)
 	fault->before = before;
 	fault->entry = entry;
 	fault->met = met;
+	if (looked)
+		fault->looked = looked;
 }
 
 static u32 met_by(struct vm_fault *vmf)
@@ -239,7 +271,7 @@ static int wp_page_begins(struct task_struct *current, struct vm_fault *vmf)
 		return 0;
 	if (fault_asked_for(current, ids, READ(vmf, flags)))
 		entry_met(thread, READ(vmf, address) & PAGE_MASK, READ(vmf, orig_pte),
-			  (u64)READ(vmf, pte), met_by(vmf));
+			  (u64)READ(vmf, pte), met_by(vmf), 0);
 	return 0;
 }
 

@@ -18,7 +18,7 @@ static int wp_pmd_begins(struct task_struct *current, struct vm_fault *vmf, u64 
 	/* Another thread may have been here before. Who was it is told below, where that can be had. */
 	if (TRACED_pmdp_set_access_flags || READ_WORD(place) == orig_pmd)
 		entry_met(ids, READ(vmf, address) & PAGE_MASK, orig_pmd, place | IS_PMD,
-			  met_at(orig_pmd, READ(vma, vm_file)));
+			  met_at(orig_pmd, READ(vma, vm_file)), 0);
 	return 0;
 }
 
@@ -56,7 +56,8 @@ static int hugetlb_begins(struct task_struct *current, struct mm_struct *mm, u64
 	if (leaf.entry)
 		met = leaf.entry & (ENTRY_DIRTY | ENTRY_SAVED_DIRTY) ?
 			met_at(leaf.entry, true) : MET_NEVER_WRITABLE;
-	entry_met(ids, address & PAGE_MASK, leaf.entry, leaf.place, met);
+	/* The kernel looks again, one fault of a page after the other (hugetlb_fault_mutex_table). */
+	entry_met(ids, address & PAGE_MASK, leaf.entry, leaf.place | UNLOCKED, met, moment());
 	return 0;
 }
 #endif

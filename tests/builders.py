@@ -79,6 +79,7 @@ def host(**changes: Any) -> HostFacts:
         preemptible=False,
         realtime=False,
         sessions_unbounded=True,
+        life_probes=False,
         casts=True,
         kernel_memory_readable=True,
         kprobes=True,

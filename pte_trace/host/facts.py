@@ -36,6 +36,8 @@ TRACED_FUNCTIONS = (
     "copy_page_range",
     "mmap_region",
 )
+# Where a process is born, executes and has ended, beside the tracepoints that say so.
+LIFE_FUNCTIONS = ("wake_up_new_task", "proc_exec_connector", "exit_sem")
 
 # The function of the kernel that makes a typed pointer of an address, and the types asked for.
 CAST = "bpf_rdonly_cast"
@@ -73,6 +75,7 @@ class HostFacts:
     ``ftrace_enabled`` and ``kprobes_armed``: whether what is put on functions runs at all.
     ``realtime``: whether what holds a lock may be preempted too. ``sessions_unbounded``: whether a
     program at both ends of a function (kprobe.session) has room for any number of calls at once.
+    ``life_probes``: whether there can be a kprobe where a process is born, executes and ends.
     ``casts``: whether a probe's program may follow typed pointers (bpf_rdonly_cast()).
     ``initial_pid_namespace``: whether we and the kernel call processes by the same PIDs.
     ``cgroups``: of which versions they are, ``1``, ``2`` or ``both``.
@@ -93,6 +96,7 @@ class HostFacts:
     preemptible: bool | None = None
     realtime: bool | None = None
     sessions_unbounded: bool | None = None
+    life_probes: bool | None = None
     casts: bool | None = None
     kernel_memory_readable: bool | None = None
     kprobes: bool | None = None
@@ -305,6 +309,10 @@ def collect(
         preemptible=preemptible,
         realtime="PREEMPT_RT" in system.version,
         sessions_unbounded=types.sessions_unbounded if types else None,
+        # Tracepoints are as good where nothing is preempted.
+        life_probes=preemptible is not False
+        and probes.kprobe
+        and all(trial.kprobe(name) for name in LIFE_FUNCTIONS),
         casts=types.casts if types else None,
         kernel_memory_readable=trial.kernel_memory_readable(),
         kprobes=_exists(_KPROBE_PMU),

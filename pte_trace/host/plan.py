@@ -207,7 +207,8 @@ class Plan:
     """What to attach. Nothing is attached where ``refusal`` is set.
 
     ``by_process`` is set where everything can be traced, but not what is asked for by PID, nor
-    a command. ``needless`` hooks are not attached, and nothing is missed.
+    a command. ``needless`` hooks are not attached, and nothing is missed. ``life_probes``: what
+    processes do is told by kprobes, since a tracepoint's program is skipped as a trampoline's is.
     """
 
     attachments: Mapping[str, Attachment]
@@ -217,6 +218,7 @@ class Plan:
     follow_btf_pointers: bool = False
     casts: bool = False
     current_task_btf: bool = False
+    life_probes: bool = False
     page_tables: PageTables = PageTables()
 
     @property
@@ -260,6 +262,7 @@ def make(facts: HostFacts, ways: tuple[How, ...] = tuple(How)) -> Plan:
         follow_btf_pointers=direct,
         casts=facts.casts is True,
         current_task_btf=direct and facts.current_task_btf is True,
+        life_probes=facts.life_probes is True,
         page_tables=_page_tables(facts),
     )
 

@@ -145,6 +145,7 @@ def _definitions(
     hows = {each.how for each in attachments}
     yield f"#define PROBES {int(hows != {How.FENTRY})}"
     yield f"#define SESSIONS {int(How.SESSION in hows)}"
+    yield f"#define LIFE_PROBES {int(plan.life_probes)}"
     yield from _ids(plan, btf)
     for each in attachments:
         yield f"#define FENTRY_{each.function} {int(each.how is How.FENTRY)}"
