@@ -44,17 +44,20 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         f"{WORKLOADS}/{each} {PAGES}" for each in ("toggle", "fork_child", "uffd_wp")
     )
     options = ["--stacks", "--attach", "kprobe", "--format", "json", "-o", path]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pte_trace", "explain", *map(str, options)),
-            *("--", "sh", "-c", f"{script}; echo err >&2; exit 7"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (7, "err\n")
+    # A kretprobe of Linux 5.10 has room for one call on each CPU, and a fault that waits for its
+    # file to be read takes it. So all that runs is read once before.
+    for _ in range(2):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pte_trace", "explain", *map(str, options)),
+                *("--", "sh", "-c", f"{script}; echo err >&2; exit 7"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (7, "err\n")
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -89,8 +92,9 @@ def calls(document: dict[str, Any], comm: str) -> list[tuple[str, int, list[str]
 
 def test_kprobes_count_the_same(document: dict[str, Any], optimized: bool) -> None:
     (row,) = (row for row in document["vmas"] if row["start"] == PLACE and row["comm"] == "toggle")
-    assert row["write_faults"]["wp_reuse"] == (0 if optimized else PAGES)
-    assert row["write_faults"]["other"] == PAGES
+    expected = {"other": PAGES} | ({} if optimized else {"wp_reuse": PAGES})
+    faults = {name: number for name, number in row["write_faults"].items() if number}
+    assert (faults, document["health"]["missed_runs"]) == (expected, 0)
     assert row["ptes_changed"] == 2 * PAGES
     assert row["ptes_made_writable"] == (PAGES if optimized else 0)
     assert {hook["how"] for hook in document["hooks"].values()} == {"kprobe"}
