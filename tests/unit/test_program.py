@@ -14,7 +14,7 @@ from pte_trace.effort import EVERYTHING, Effort
 from pte_trace.filters import Filters
 from pte_trace.host import plan
 from pte_trace.host.behavior import Behavior
-from pte_trace.host.facts import CAST, CAST_TYPES, TRACED_FUNCTIONS, HostFacts
+from pte_trace.host.facts import CAST, CAST_TYPES, LIFE_FUNCTIONS, TRACED_FUNCTIONS, HostFacts
 from pte_trace.host.plan import ARGUMENTS, HOOKS, How
 from pte_trace.kernel import kernel_types
 from pte_trace.programs import program
@@ -184,6 +184,15 @@ def test_maps_have_the_room_asked_for() -> None:
 def test_only_the_filters_given_are_compiled(filters: Filters, defined: set[str]) -> None:
     found = definitions(filters=filters)
     assert {name for name in found if name.startswith(("FILTER_", "FOLLOW_"))} == defined
+
+
+@pytest.mark.parametrize("known", [True, False, None])
+def test_processes_tell_of_themselves_by_kprobes_where_those_are_needed(known: bool | None) -> None:
+    found = definitions(host(preemptible=True, life_probes=known))
+    assert found["LIFE_PROBES"] == str(int(known is True))
+    source = program.source("attach.c")
+    for function in LIFE_FUNCTIONS:
+        assert f"int enter_{function}(struct pt_regs *ctx)" in source
 
 
 @pytest.mark.parametrize("comm", ["a", "java", "12345678", "GC Thread#0", "0123456789abcde", "é"])
