@@ -17,6 +17,7 @@ def test_what_was_measured_is_within_the_limits() -> None:
     assert above == [
         "a write-protect fault on `bookworm`, everything: of what bpftrace adds",
         "a write-protect fault on `bookworm`, --costs none: of what bpftrace adds",
+        "a write-protect fault on `trixie`, everything: of what bpftrace adds",
         "a write-protect fault on `trixie`, --costs none: of what bpftrace adds",
         "a write-protect fault on `sid`, --costs none: of what bpftrace adds",
         "a read fault, everything, on `sid`: of that on `bookworm`",
