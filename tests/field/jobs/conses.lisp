@@ -1,0 +1,11 @@
+; Old objects that are changed to point to new ones, while SBCL's generations are collected.
+(let ((live (make-array 65536 :initial-element nil))
+      (state (make-random-state (sb-ext:seed-random-state 1)))
+      (sum 0))
+  (sb-ext:gc :full t)
+  (dotimes (made 400000)
+    (let ((place (random 65536 state)))
+      (setf (aref live place) (make-list (random 16 state) :initial-element made))
+      (incf sum (length (aref live place))))
+    (when (zerop (mod made 50000)) (sb-ext:gc)))
+  (print sum))
