@@ -320,6 +320,25 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 	$(BIN)/pte-trace lab build
 	$(BIN)/python docs/results.py
 
+# Real programs, and what their jobs are made with. Debian starts a Redis where it installs one.
+FIELD_PACKAGES := luajit libgc-dev default-jdk-headless nodejs golang-go pypy3 php-cli sbcl ruby \
+	redis-server stress-ng time criu
+FIELD ?= unpatched patched sid
+
+.PHONY: field
+field: workloads peers ## Write docs/field.md: real programs under `run`, on each of $(FIELD)
+	@set -e; fresh=$$(command -v redis-server || echo fresh); \
+	$(call install,$(FIELD_PACKAGES)); \
+	if [ "$$fresh" = fresh ]; then \
+		$(SUDO) systemctl disable --now redis-server.service >/dev/null 2>&1 || true; \
+	fi
+	@mkdir -p build/field/java
+	gcc -O2 -o build/field/incremental tests/field/jobs/incremental.c -lgc
+	javac -d build/field/java tests/field/jobs/Garbage.java
+	go build -o build/field/garbage tests/field/jobs/garbage.go
+	$(BIN)/pip install --quiet --target build/field/wasmtime --upgrade wasmtime
+	$(BIN)/python -m tests.field $(FIELD)
+
 .PHONY: manual
 manual: setup ## Write the manual page, completions, the table of counters and the JSON schema anew
 	$(BIN)/python docs/manual.py

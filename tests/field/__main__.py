@@ -1,0 +1,180 @@
+"""Real programs under pte-trace, in kernels of the lab, beside what does not depend on it.
+
+    make field                       docs/field.md, of KERNELS
+    python -m tests.field KERNEL…    the same
+
+A guest of each kernel runs the jobs of programs.toml, each traced by `pte-trace run`. In that
+`perf stat` counts the write exceptions of user space, and time(1) has getrusage(2)'s faults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pte_trace import lab
+
+_CHECKOUT = Path(__file__).parents[2]
+_MADE = _CHECKOUT / "build/field"
+_PAGE = _CHECKOUT / "docs/field.md"
+_IN_GUEST = "--in-guest"
+_TIMEOUT = 3600.0
+# Write exceptions of user space: bit 1 of the x86 error code.
+_WRITES = ("-e", "exceptions:page_fault_user", "--filter", "error_code & 2")
+_INTRODUCTION = """\
+# In the field
+
+`make field` wrote this page: it runs programs as Debian has them, none of them made for this, in
+guests of the lab, traced by `pte-trace run`. What is beside the counters does not depend on
+pte-trace:
+
+- *exceptions*: write exceptions of user space, as `perf stat` counts them
+  (`exceptions:page_fault_user`). They are the write faults of origin `user`, and those that ended
+  in a signal.
+- *getrusage*: minor and major faults of the job and what it waited for, reads among them.
+
+Threads and time make some of it chance: each job ran once on each kernel.
+"""
+
+Figures = dict[str, Any]
+
+
+def programs() -> list[dict[str, str]]:
+    """The jobs, in the order of the page."""
+    found: list[dict[str, str]] = tomllib.loads(
+        Path(__file__).with_name("programs.toml").read_text()
+    )["program"]
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    if list(arguments) == [_IN_GUEST]:
+        for each in programs():
+            print(json.dumps(traced(each)), flush=True)
+        return
+    found = {kernel: list(_in_guest(kernel)) for kernel in arguments}
+    _PAGE.write_text("\n".join(page(found)) + "\n")
+    print(f"{_PAGE.relative_to(_CHECKOUT)} is written.")
+
+
+def _in_guest(kernel: str) -> Iterator[Figures]:
+    print(f"{len(programs())} programs on {kernel}", flush=True)
+    command = ["python", "-m", "tests.field", _IN_GUEST]
+    done = lab.run(kernel, command, cpus=1, timeout=_TIMEOUT)
+    if done.returncode:
+        sys.exit(done.stderr.decode())
+    yield from map(json.loads, done.stdout.decode().splitlines())
+
+
+def traced(program: Mapping[str, str]) -> Figures:
+    """What was counted of one program, and what others counted of it."""
+    with tempfile.TemporaryDirectory() as name:
+        counted, exceptions, usage = (Path(name) / each for each in ("counted", "perf", "time"))
+        job = ["/usr/bin/time", "-o", str(usage), "-f", "%R %F", "sh", "-c", program["command"]]
+        done = subprocess.run(
+            [
+                *("pte-trace", "run", "--format", "json", "-o", str(counted), "--"),
+                *("perf", "stat", "-x", ",", "-o", str(exceptions), *_WRITES, "--", *job),
+            ],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "FIELD": str(_MADE)},
+            cwd=_CHECKOUT,
+            check=False,
+        )
+        if done.returncode:
+            return {"name": program["name"], "failed": done.stderr[-2000:]}
+        return {
+            "name": program["name"],
+            "exceptions": _exceptions(exceptions.read_text()),
+            "getrusage": sum(map(int, usage.read_text().split()[-2:])),
+            **_counted(json.loads(counted.read_text())),
+        }
+
+
+def _exceptions(said: str) -> int | None:
+    """None where the kernel has no such event."""
+    (count,) = (line.split(",")[0] for line in said.splitlines() if "page_fault_user" in line)
+    return int(count) if count.isdigit() else None
+
+
+def _counted(document: Mapping[str, Any]) -> Figures:
+    """Without perf, which begins to count where it executes the job."""
+    rows = [row for row in document["processes"] if row["comm"] != "perf"]
+
+    def total(*path: str) -> int:
+        found = 0
+        for row in rows:
+            value: Any = row
+            for key in path:
+                value = value[key]
+            found += value
+        return found
+
+    return {
+        "release": document["kernel"]["release"],
+        "user": total("write_faults_origin", "user"),
+        "errors": total("write_faults", "error"),
+        "writable": sum(
+            total("ptes_made_writable", cause) for cause in rows[0]["ptes_made_writable"]
+        ),
+        "reuse": total("write_faults", "wp_reuse"),
+        "copy": total("write_faults", "wp_copy"),
+        "other": total("write_faults", "other"),
+        "protected_by": {
+            outcome: {cause: total("wp_protected_by", outcome, cause) for cause in causes}
+            for outcome, causes in rows[0]["wp_protected_by"].items()
+        },
+        "missed": document["health"]["missed_runs"],
+    }
+
+
+def page(found: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
+    """docs/field.md, of the figures by kernel."""
+    yield _INTRODUCTION
+    for at, program in enumerate(programs()):
+        command = program["command"].replace("$FIELD/", "")
+        yield f"## {program['name']}\n\n`{command}`: {program['about']}.\n"
+        yield (
+            "| kernel | made writable | wp_reuse | of it | wp_copy | of it | user writes |"
+            " exceptions | getrusage | missed |"
+        )
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        for kernel, figures in found.items():
+            yield _row(kernel, figures[at])
+        yield ""
+
+
+def _row(kernel: str, figures: Figures) -> str:
+    if "failed" in figures:
+        return f"| `{kernel}` | the job failed here |"
+    exceptions = figures["exceptions"]
+    cells = (
+        f"`{kernel}`",
+        f"{figures['writable']:,}",
+        f"{figures['reuse']:,}",
+        _causes(figures["protected_by"]["wp_reuse"]),
+        f"{figures['copy']:,}",
+        _causes(figures["protected_by"]["wp_copy"]),
+        f"{figures['user']:,}",
+        "-" if exceptions is None else f"{exceptions:,}",
+        f"{figures['getrusage']:,}",
+        f"{figures['missed']:,}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _causes(counted: Mapping[str, int]) -> str:
+    named = sorted(counted.items(), key=lambda each: -each[1])
+    return ", ".join(f"{number:,} {cause}" for cause, number in named if number) or "-"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
