@@ -322,7 +322,7 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 
 # Real programs, and what their jobs are made with. Debian starts a Redis where it installs one.
 FIELD_PACKAGES := luajit libgc-dev default-jdk-headless nodejs golang-go pypy3 php-cli sbcl ruby \
-	redis-server stress-ng time criu
+	redis-server stress-ng time
 FIELD ?= unpatched patched sid
 
 .PHONY: field
