@@ -41,8 +41,8 @@ pte-trace:
 - *getrusage*: minor and major faults of the job and what it waited for, reads among them.
 
 Threads and time make some of it chance: each job ran once on each kernel. Where *exceptions* are
-more than *user writes*, the job's own handler had the rest, as a signal: a collector's barrier, or a
-stress test that writes where it must not.
+more than *user writes*, the rest are taken to be the job's own signals: a collector's barrier, or a
+stress test that writes where it must not. They were not counted apart.
 """
 
 Figures = dict[str, Any]
