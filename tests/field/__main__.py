@@ -44,9 +44,9 @@ Threads and time make some of it chance: each job ran once on each kernel. Where
 more than *user writes*, the rest are taken to be the job's own signals: a collector's barrier, or a
 stress test that writes where it must not. They were not counted apart.
 
-Before Linux 5.19 (`bullseye`) what a fork write-protected is inferred, and here some of it is called
-`mprotect`: see CRuby, Redis and the pre-fork servers beside a newer kernel. Avoidable faults are too
-many there by as much.
+Before Linux 5.19 (`bullseye`) what a fork write-protected is inferred, and here some of it is
+called `mprotect`: see CRuby, Redis and the pre-fork servers beside a newer kernel. Avoidable faults
+are too many there by as much.
 """
 
 Figures = dict[str, Any]
