@@ -88,7 +88,7 @@ static void note_protector(struct vma_record *record, u32 protector, u64 start, 
 	u32 from = (start - record->vma.start) >> PAGE_SHIFT;
 	u32 to = (end - record->vma.start) >> PAGE_SHIFT;
 
-	if (record->protector == protector) {
+	if (record->protector == protector && !record->inherited) {
 		if (from < record->protected_from)
 			record->protected_from = from;
 		if (to > record->protected_to)
@@ -101,6 +101,7 @@ static void note_protector(struct vma_record *record, u32 protector, u64 start, 
 	record->protected_to = to;
 	record->protector_before = record->protector;
 	record->protector = protector;
+	record->inherited = 0;
 	remember_protectors(record);
 }
 
@@ -132,16 +133,31 @@ static u32 protector_seen(struct vma_record *record, u64 page)
 }
 
 /*
- * Whether there may be pages that a fork write-protected and nobody wrote to since, where the pages
- * do not tell. Those are taken to be written to before others.
+ * Where the pages do not tell: what forks write-protected and nobody wrote to since is taken to be
+ * written to before the rest of its VMA. A VMA may be a part of the one that was there then, so
+ * what is due in its process comes before what was protected elsewhere in that. All that a child
+ * has is a fork's, and what is copied was shared, but for pages that were written to just now.
  */
-static bool fork_is_due(struct vma_record *record)
+static bool fork_is_due(struct vma_record *record, struct task_struct *leader, bool seen_here,
+			bool copied)
 {
-	struct counters *counted = &record->counted;
-	u64 pages = counted->ptes_protected_by_fork + counted->pmds_protected_by_fork * ENTRIES;
+	struct place *process;
+	u64 hash;
 
-	return counted->wp_protected_by[WP_OUTCOME_WP_REUSE][PROTECTED_BY_FORK] +
-	       counted->wp_protected_by[WP_OUTCOME_WP_COPY][PROTECTED_BY_FORK] < pages;
+	if ((s32)record->fork_due > 0) {
+		count_fork_due(record, -1);
+		return true;
+	}
+	if (seen_here)
+		return false;
+	if (copied || PROBE(leader, flags) & PF_FORKNOEXEC)
+		return true;
+	hash = hash_of_process(&record->vma);
+	process = places.lookup(&hash);
+	if (!process || (s32)process->fork_due <= 0)
+		return false;
+	COUNT(process->fork_due, -1);
+	return true;
 }
 
 /* Returns a value of enum protected_by. */
@@ -160,11 +176,10 @@ static u32 protector_of(struct vma_record *record, struct task_struct *leader, u
 		return PROTECTED_BY_SOFT_DIRTY;
 	if (met == MET_UNKNOWN)
 		return PROTECTED_BY_UNKNOWN;
-	if (met == MET_ANON && fork_is_due(record))
-		return PROTECTED_BY_FORK;
 	seen = protector_seen(record, page);
-	/* Shared it is where it is copied; and all that a process has that executed nothing. */
-	if (met == MET_ANON && !seen && (copied || PROBE(leader, flags) & PF_FORKNOEXEC))
+	if (met != MET_ANON)
+		return seen;
+	if (fork_is_due(record, leader, seen && !record->inherited, copied))
 		return PROTECTED_BY_FORK;
 	return seen;
 }

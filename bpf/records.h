@@ -52,7 +52,7 @@ struct vma_record {
 	/* Values of enum protected_by: what write-protected its pages last, and before that. */
 	__u8 protector;
 	__u8 protector_before;
-	__u8 reserved;
+	__u8 inherited;		/* `protector` is of another VMA of the process */
 	__u32 ppid;
 	__u32 uid;
 	__u32 path;		/* of its file: see struct file_key */
@@ -63,6 +63,8 @@ struct vma_record {
 	__u64 last_change_ns;
 	__u32 protected_from;	/* by `protector`: pages, from the first of the VMA on */
 	__u32 protected_to;
+	__u32 fork_due;	/* below 0 none: see fork_is_due() */
+	__u32 reserved;
 	/* Counted. */
 	struct counters counted;
 	__u32 timings[OUTCOMES];	/* the places of its struct timing; 0: none was timed */

@@ -47,7 +47,10 @@ struct place {
 	u32 index;
 	u8 protector;		/* as in the record, which is a new one in each interval */
 	u8 protector_before;
-	u16 reserved;
+	u8 inherited;
+	u8 reserved;
+	u32 fork_due;
+	u32 unused;
 };
 
 BPF_TABLE("lru_hash", u64, struct place, places, MAX_PLACES);
@@ -391,8 +394,13 @@ static void recall_protectors(struct vma_record *record, u64 hash)
 	u64 hash_of_all = hash_of_process(&record->vma);
 	struct place *known = places.lookup(&hash);
 
-	if (!known)
+	if (known) {
+		record->inherited = known->inherited;
+		record->fork_due = known->fork_due;
+	} else {
 		known = places.lookup(&hash_of_all);
+		record->inherited = 1;
+	}
 	if (!known)
 		return;
 	record->protector = known->protector;
@@ -415,6 +423,24 @@ static void remember_protectors(struct vma_record *record)
 			continue;
 		known->protector = record->protector;
 		known->protector_before = record->protector_before;
+		known->inherited = record->inherited;
+	}
+}
+
+/* So many more pages of the VMA, and so of its process, wait for a write since a fork. */
+static void count_fork_due(struct vma_record *record, s32 pages)
+{
+	u64 hashes[] = {hash_of(&record->vma), hash_of_process(&record->vma)};
+	struct place *known;
+
+	COUNT(record->fork_due, pages);
+#pragma unroll
+	for (u32 which = 0; which < 2; which++) {
+		struct place none = {};
+
+		known = places.lookup_or_try_init(&hashes[which], &none);
+		if (known)
+			COUNT(known->fork_due, pages);
 	}
 }
 
@@ -439,6 +465,8 @@ static struct vma_record *begun(void *table, u32 index, struct vma_key *key,
 	recall_protectors(record, hash);
 	place.protector = record->protector;
 	place.protector_before = record->protector_before;
+	place.inherited = record->inherited;
+	place.fork_due = record->fork_due;
 	places.update(&hash, &place);
 	return record;
 }

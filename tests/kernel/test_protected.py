@@ -29,3 +29,10 @@ def test_what_protected_a_page_is_remembered_over_readings(run: Run, session: Se
     measured = run("sized", "2m", "toggled", look=look).measured
     assert some(measured["protection_changes"]) == {}
     assert some(measured["wp_protected_by"]["wp_reuse"]) == {"mprotect": 7}
+
+
+def test_what_is_left_of_a_mapping_is_a_forks_still(run: Run) -> None:
+    """Before Linux 5.19 pages do not tell, and another mapping of the process was changed."""
+    measured = run("fork_parts", PROGRAM).measured
+    assert measured["ptes_protected_by_fork"] == PROGRAM + 1
+    assert some(measured["wp_protected_by"]["wp_reuse"]) == {"fork": PROGRAM}
