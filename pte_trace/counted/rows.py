@@ -64,7 +64,7 @@ class Rows(Sequence[VmaRow]):
         ]
 
     def none(self) -> Rows:
-        return Rows(self.columns.between(0, 0))
+        return Rows(Columns.none())
 
     def with_any(self, family: Family, name: str) -> Iterator[VmaRow]:
         """Those in which the counter is not 0."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from random import Random
 
@@ -462,3 +463,13 @@ def test_every_field_to_sort_by_is_tested_here() -> None:
 def test_equal_rows_are_in_the_order_of_processes_and_addresses(field: str) -> None:
     rows = snapshot(*(row(start=start) for start in (30, 10, 20)), split=True).vmas
     assert [each.start for each in rows.ordered(field)] == [10, 20, 30]
+
+
+def test_no_rows_keep_no_memory() -> None:
+    """The exporter keeps a snapshot without its rows, while it makes the next one."""
+    made = snapshot(record()).vmas
+    numbers = weakref.ref(made.columns.numbers)
+    nothing = made.none()
+    del made
+    assert not len(nothing)
+    assert numbers() is None
