@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from pte_trace.counted.arrays import Array, Numbers, group, np, sums
+from pte_trace.counted.arrays import Array, Filled, Numbers, np, numbered, row_sums, sums
 from pte_trace.counted.counters import (
     EVENTS,
     OUTCOMES,
@@ -78,6 +78,11 @@ class Times:
     def columns(self) -> tuple[Array, Array, Array, Array]:
         return self.row, self.outcome, self.ns, self.log2
 
+    @cached_property
+    def filled(self) -> Filled:
+        """Of ``log2``."""
+        return Filled.of(self.log2)
+
     @classmethod
     def none(cls) -> Times:
         nothing = np.zeros(0, np.int64)
@@ -87,15 +92,10 @@ class Times:
         """These added up, with *new_rows* in the place of each row."""
         if not len(self.row):
             return self
-        rows = new_rows[self.row]
-        groups = group(rows, self.outcome)
-        firsts = groups.firsts
-        return Times(
-            rows[firsts],
-            self.outcome[firsts],
-            sums(self.ns, groups.of, len(firsts)),
-            sums(self.log2, groups.of, len(firsts)),
-        )
+        keys, of = numbered(new_rows[self.row] * len(OUTCOMES) + self.outcome)
+        row, outcome = np.divmod(keys, len(OUTCOMES))
+        ns, log2 = sums(self.ns, of, len(keys)), self.filled.sums(of, len(keys))
+        return Times(row, outcome, ns, log2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,10 +167,16 @@ class Columns:
         numbers: Numbers = self.numbers[:, family.place]
         return numbers
 
+    @cached_property
+    def filled(self) -> Filled:
+        """Of ``numbers``."""
+        return Filled.of(self.numbers)
+
     @property
     def not_attributed(self) -> int:
         """Events that found no room for their VMA."""
-        return int(self.events[self.rows["end"] == 0].sum())
+        found = self.numbers[self.rows["end"] == 0]
+        return sum(int(found[:, family.place].sum()) for family in EVENTS)
 
     def some(self, places: Sequence[int] | Numbers) -> list[VmaRow]:
         """The rows at *places*."""
@@ -222,15 +228,14 @@ class Columns:
 
     def by(self, of: Numbers, identities: Array) -> Columns:
         """Added up: *of* is the new row of each, *identities* has one for each of these."""
-        numbers = sums(self.numbers, of, len(identities))
+        numbers = self.filled.sums(of, len(identities))
         return Columns(identities, numbers, self.times.by(of), self.texts)
 
     @property
     def events(self) -> Numbers:
         """Protection changes and write faults, of each row."""
-        each = [self.numbers_of(family).sum(axis=1) for family in EVENTS]
-        events: Numbers = np.sum(each, axis=0)
-        return events
+        changes, faults = (row_sums(self.numbers_of(family)) for family in EVENTS)
+        return changes + faults
 
     @property
     def nobodys(self) -> Columns:

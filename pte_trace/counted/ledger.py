@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pte_trace.counted.arrays import Array, Grouping, Numbers, add, group, mixed, np
+from pte_trace.counted.arrays import Array, Filled, Grouping, Numbers, group, mixed, np
 from pte_trace.counted.columns import ROW, SHARED, TEXTS, Columns, Times
 from pte_trace.counted.counters import OUTCOMES, SIZE
 from pte_trace.counted.packed import BUCKETS
@@ -70,7 +70,7 @@ class Ledger:
         known = place_of >= 0
         self._renew(place_of[known], rows[known])
         place_of[~known] = self._begin(rows[~known])
-        add(self._numbers.used, place_of, reading.numbers)
+        reading.filled.add(self._numbers.used, place_of)
         self._add_times(reading.times, place_of)
 
     def columns(self) -> Columns:
@@ -88,8 +88,8 @@ class Ledger:
         place_of_timed[rows[new], outcome[new]] = places[new]
         for each in (self._ns, self._log2):
             each.grow_by(int(new.sum()))
-        add(self._ns.used, places, times.ns)
-        add(self._log2.used, places, times.log2)
+        Filled.of(times.ns).add(self._ns.used, places)
+        times.filled.add(self._log2.used, places)
 
     def _with_our_texts(self, reading: Columns) -> Array:
         ours = self._texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pte_trace.counted.arrays import Array, Numbers, group, np
+from pte_trace.counted.arrays import Array, Numbers, blocks, group, np, row_sums
 from pte_trace.counted.columns import ROW, Columns, Times
 from pte_trace.counted.counters import FAMILIES, SIZE, WRITE_FAULTS, WRITE_FAULTS_ORIGIN
 from pte_trace.counted.packed import (
@@ -84,7 +84,8 @@ def unpacked(packed: Packed, read_file: ReadFile, *, cgroups: bool = True) -> Co
         return Columns.none()
     if not numbers.flags.writeable:
         numbers = numbers.copy()
-    _tell_the_rest(numbers)
+    for block in blocks(len(numbers)):
+        _tell_the_rest(numbers[block])
     rows, texts = _identities(records, read_file, cgroups=cgroups)
     row_of = np.full(sum(map(len, parts)), -1)
     row_of[counting] = np.arange(len(counting))
@@ -94,16 +95,28 @@ def unpacked(packed: Packed, read_file: ReadFile, *, cgroups: bool = True) -> Co
 def _tell_the_rest(numbers: Numbers) -> None:
     """The programs count who wrote where that was not, as it nearly always is, the program."""
     user, *others = (WRITE_FAULTS_ORIGIN.at(name) for name in WRITE_FAULTS_ORIGIN.names)
-    faults = numbers[:, WRITE_FAULTS.place].sum(axis=1)
-    numbers[:, user] = faults - numbers[:, others].sum(axis=1)
+    faults = row_sums(numbers[:, WRITE_FAULTS.place])
+    numbers[:, user] = faults - row_sums(numbers[:, others])
 
 
 def _identities(
     records: Array, read_file: ReadFile, *, cgroups: bool
 ) -> tuple[Array, tuple[str, ...]]:
+    rows = np.zeros(len(records), ROW)
+    for block in blocks(len(records)):
+        _identify(rows[block], records[block])
+    texts: dict[str, int] = {}
+    _name_processes(rows, records["comm"], texts)
+    ids = records["cgroup"] if cgroups else np.zeros(len(records), np.uint64)
+    _name_cgroups(rows, ids, read_file, texts)
+    _name_mappings(rows, records, read_file, texts)
+    return rows, tuple(texts)
+
+
+def _identify(rows: Array, records: Array) -> None:
+    """All but names."""
     vma = records["vma"]
     attributed = vma["end"] != 0
-    rows = np.zeros(len(records), ROW)
     for name, values in {
         "pid": vma["tgid"],
         **{name: vma[name] for name in ("image", "start", "end", "inode", "dev")},
@@ -115,12 +128,6 @@ def _identities(
         "perms": np.where(attributed, records["vm_flags"] & _PERMS, 0),
     }.items():
         rows[name] = values
-    texts: dict[str, int] = {}
-    _name_processes(rows, records["comm"], texts)
-    ids = records["cgroup"] if cgroups else np.zeros(len(records), np.uint64)
-    _name_cgroups(rows, ids, read_file, texts)
-    _name_mappings(rows, records, attributed, read_file, texts)
-    return rows, tuple(texts)
 
 
 def _name_processes(rows: Array, comms: Array, texts: dict[str, int]) -> None:
@@ -143,10 +150,9 @@ def _name_cgroups(rows: Array, ids: Array, read_file: ReadFile, texts: dict[str,
     ]
 
 
-def _name_mappings(
-    rows: Array, records: Array, attributed: Array, read_file: ReadFile, texts: dict[str, int]
-) -> None:
+def _name_mappings(rows: Array, records: Array, read_file: ReadFile, texts: dict[str, int]) -> None:
     """Each name is looked up once, of however many records it is."""
+    attributed = rows["end"] != 0
     # A file may have the inode 0.
     in_file = attributed & ((rows["inode"] != 0) | (rows["dev"] != 0))
     named = attributed & ~in_file & (records["anon_name"] != 0)
@@ -200,4 +206,4 @@ def _times(packed: Packed, row_of: Numbers, vmas: int) -> Times:
         rows, timings = rows[known], timings[known]
     # As signed numbers: those together with unsigned ones would become floating ones.
     ns = timings["ns"].view(np.int64)
-    return Times(rows, timings["outcome"].astype(np.int64), ns, timings["log2"])
+    return Times(rows, timings["outcome"], ns, timings["log2"])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import overload
 
-from pte_trace.counted.arrays import Numbers, group, highest, np
+from pte_trace.counted.arrays import Numbers, group, highest, np, row_sums
 from pte_trace.counted.columns import Columns
 from pte_trace.counted.counters import Family
 from pte_trace.counted.mapping import ProcessRow, Stack, VmaRow
@@ -102,7 +102,7 @@ class Rows(Sequence[VmaRow]):
 
 def _order(columns: Columns, field: str) -> Numbers:
     if field in BY_NUMBERS:
-        ranks = -columns.numbers[:, BY_NUMBERS[field]].sum(axis=1)
+        ranks = -row_sums(columns.numbers[:, BY_NUMBERS[field]])
     elif field == "pid":
         ranks = columns.rows["pid"]
     else:

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 import pte_trace
 from pte_trace.counted import arrays, ledger
-from pte_trace.counted.arrays import Array, group, highest, np, sums
+from pte_trace.counted.arrays import Array, group, highest, np, numbered, sums
 from pte_trace.counted.columns import Columns, concatenated
 from pte_trace.counted.counters import SIZE
-from pte_trace.counted.ledger import Ledger
+from pte_trace.counted.ledger import Ledger, by_vma
 from pte_trace.counted.mapping import VmaRow
+from pte_trace.counted.merging import by_mapping
 from pte_trace.counted.rows import Rows
 from tests import plain
 from tests.builders import counts, histogram, record, snapshot
@@ -99,6 +100,40 @@ def test_many_numbers_are_added_exactly() -> None:
     numbers = np.full((10_000, SIZE), 2**40 + 1, np.int64)
     (added,) = sums(numbers, np.zeros(10_000, np.int64), 1)
     assert set(added.tolist()) == {10_000 * (2**40 + 1)}
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint32])
+def test_what_is_not_0_is_what_is_added(kind: type) -> None:
+    """Of rows in more than one block, which do not lie side by side."""
+    rows, of = 10_000, np.arange(10_000) % 7
+    numbers: Array = np.zeros((rows, 6), kind)[:, ::2]
+    numbers[::3, 1] = np.arange(len(numbers[::3]))
+    numbers[-1] = 5
+    added = sums(numbers, of, 7)
+    assert added.tolist() == [numbers[of == group].sum(axis=0).tolist() for group in range(7)]
+
+
+def test_it_is_found_once_for_mappings_and_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    plainly = arrays.Filled.of
+
+    def of(numbers: Array) -> arrays.Filled:
+        looked_at.append(id(numbers))
+        return plainly(numbers)
+
+    monkeypatch.setattr(arrays.Filled, "of", of)
+    reading = by_vma(Columns.of(some_rows()))
+    Ledger().add(reading)
+    by_mapping(reading)
+    assert looked_at.count(id(reading.numbers)) == 1
+    assert looked_at.count(id(reading.times.log2)) == 1
+
+
+@given(st.lists(st.integers(0, 50)))
+def test_numbered_keys_are_those_there_are(keys: list[int]) -> None:
+    found, of = numbered(np.array(keys, np.int64))
+    assert found.tolist() == sorted(set(keys))
+    assert found[of].tolist() == keys
 
 
 def test_one_below_the_other_keeps_names_and_times() -> None:

@@ -197,17 +197,17 @@ def test_no_count_falls_and_none_is_lost(
 
 def test_short_lived_processes_leave_nothing_behind() -> None:
     groups = Groups(50)
-    # Made before: numpy keeps some of what it makes of single rows.
+    # Made before: numpy keeps some of what it makes of single rows. Each is forgotten once added.
     readings = [
         Columns.of(vma(f"job-{each}", pid=each) for each in range(pid, pid + 100))
-        for pid in range(0, 36_000, 100)
+        for pid in reversed(range(0, 36_000, 100))
     ]
     grown = []
     tracemalloc.start()
     try:
         before = 0
-        for number, reading in enumerate(readings, 1):
-            groups.add(reading)
+        for number in range(1, len(readings) + 1):
+            groups.add(readings.pop())
             if number % 80 == 0:
                 grown.append(in_use() - before)
                 before = in_use()
