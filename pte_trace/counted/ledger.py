@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from pte_trace.counted.arrays import Array, Filled, Grouping, Numbers, group, mixed, np
+from pte_trace.counted.arrays import Array, Filled, Grouping, Numbers, blocks, group, mixed, np
 from pte_trace.counted.columns import ROW, SHARED, TEXTS, Columns, Times
 from pte_trace.counted.counters import OUTCOMES, SIZE
 from pte_trace.counted.packed import BUCKETS
@@ -58,18 +58,20 @@ class Ledger:
         self._row_and_outcome = _Growing(np.dtype((np.int64, (2,))))
         self._ns = _Growing(np.dtype(np.int64))
         self._log2 = _Growing(np.dtype((np.int64, (BUCKETS,))))
-        # Sorted, with the row of each.
-        self._hashes = np.zeros(0, np.uint64)
-        self._row_of_hash = np.zeros(0, np.int64)
+        self._by_hash = _ByHash()
 
     def add(self, reading: Columns) -> None:
         """*reading* came after all that were added before."""
         reading = by_vma(reading)
-        rows = self._with_our_texts(reading)
-        place_of = self._places(rows)
-        known = place_of >= 0
-        self._renew(place_of[known], rows[known])
-        place_of[~known] = self._begin(rows[~known])
+        text_of = self._our_texts(reading)
+        place_of = np.full(len(reading), -1)
+        for block in blocks(len(reading)):
+            rows = _with_texts(reading.rows[block], text_of)
+            places = place_of[block] = self._places(rows)
+            known = places >= 0
+            self._renew(places[known], rows[known])
+        new = np.flatnonzero(place_of < 0)
+        place_of[new] = self._begin(_with_texts(reading.rows[new], text_of))
         reading.filled.add(self._numbers.used, place_of)
         self._add_times(reading.times, place_of)
 
@@ -91,30 +93,21 @@ class Ledger:
         Filled.of(times.ns).add(self._ns.used, places)
         times.filled.add(self._log2.used, places)
 
-    def _with_our_texts(self, reading: Columns) -> Array:
+    def _our_texts(self, reading: Columns) -> Numbers:
+        """The place here of each of its texts."""
         ours = self._texts
-        places = np.array([ours.setdefault(text, len(ours)) for text in reading.texts], np.int32)
-        rows = reading.rows.copy()
-        if len(rows):
-            for name in TEXTS:
-                rows[name] = places[rows[name]]
-        return rows
+        return np.array([ours.setdefault(text, len(ours)) for text in reading.texts], np.int64)
 
     def _places(self, rows: Array) -> Numbers:
         """Where each is already; -1 where it is new."""
-        place_of = np.full(len(rows), -1)
-        if not len(self._hashes) or not len(rows):
-            return place_of
-        hashes = mixed(_key(rows))
-        found = np.searchsorted(self._hashes, hashes)
-        found[found == len(self._hashes)] = 0
-        place = self._row_of_hash[found]
-        same = self._hashes[found] == hashes
-        ours = self._rows.used[place]
+        if not len(self._rows.used):
+            return np.full(len(rows), -1)
+        places = self._by_hash.find(mixed(_key(rows)))
+        same = places >= 0
+        ours = self._rows.used[places]
         for one, other in zip(_key(rows), _key(ours), strict=True):
             same &= one == other
-        place_of[same] = place[same]
-        return place_of
+        return np.where(same, places, -1)
 
     def _renew(self, places: Numbers, rows: Array) -> None:
         """What the rows at *places* say now; when they were first seen they know."""
@@ -132,11 +125,46 @@ class Ledger:
         for each in (self._numbers, self._timed):
             each.grow_by(len(rows))
         if len(rows):
-            hashes = np.concatenate((self._hashes, mixed(_key(rows))))
-            order = hashes.argsort(kind="stable")
-            self._hashes = hashes[order]
-            self._row_of_hash = np.concatenate((self._row_of_hash, places))[order]
+            self._by_hash.add(mixed(_key(rows)), places)
         return places
+
+
+def _with_texts(rows: Array, text_of: Numbers) -> Array:
+    """A copy of *rows*, with *text_of* in the place of each text."""
+    copied = rows.copy()
+    for name in TEXTS:
+        copied[name] = text_of[rows[name]]
+    return copied
+
+
+class _ByHash:
+    """The first row of each hash."""
+
+    def __init__(self) -> None:
+        # Sorted, with the row of each; and where those begin that have their first bits in common.
+        self._hashes = np.zeros(0, np.uint64)
+        self._rows = np.zeros(0, np.int64)
+        self._begins = np.zeros(1, np.int64)
+        self._shift = np.uint64(0)
+
+    def add(self, hashes: Array, rows: Numbers) -> None:
+        hashes = np.concatenate((self._hashes, hashes))
+        order = hashes.argsort(kind="stable")
+        self._hashes = hashes[order]
+        self._rows = np.concatenate((self._rows, rows))[order]
+        # So many bits that most have them for themselves.
+        bits = len(hashes).bit_length() + 2
+        self._shift = np.uint64(64 - bits)
+        begins = np.arange(1 << bits, dtype=np.uint64) << self._shift
+        self._begins = np.searchsorted(self._hashes, begins)
+
+    def find(self, hashes: Array) -> Numbers:
+        """The row of each, -1 where there is none. Some must have been added."""
+        last = len(self._hashes) - 1
+        found = np.minimum(self._begins[hashes >> self._shift], last)
+        further = np.flatnonzero(self._hashes[found] < hashes)
+        found[further] = np.minimum(np.searchsorted(self._hashes, hashes[further]), last)
+        return np.where(self._hashes[found] == hashes, self._rows[found], -1)
 
 
 class _Growing:

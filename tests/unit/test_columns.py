@@ -136,6 +136,18 @@ def test_numbered_keys_are_those_there_are(keys: list[int]) -> None:
     assert found[of].tolist() == keys
 
 
+@pytest.mark.parametrize("step", [1, 2**50, 0x9E3779B97F4A7C15])
+def test_a_row_is_found_by_its_hash(step: int) -> None:
+    """Also where all begin with the same bits, as whoever chooses addresses can have it."""
+    hashes = np.arange(10_000, dtype=np.uint64) * np.uint64(step)
+    rows = np.arange(10_000)
+    found = ledger._ByHash()
+    found.add(hashes[::2], rows[::2])
+    assert found.find(hashes).tolist() == [row if row % 2 == 0 else -1 for row in range(10_000)]
+    found.add(hashes[1::2], rows[1::2])
+    assert found.find(hashes).tolist() == rows.tolist()
+
+
 def test_one_below_the_other_keeps_names_and_times() -> None:
     rows = list(kept([[row] for row in some_rows()]))
     parts = [Columns.of(rows[:2]), Columns.none(), Columns.of(rows[2:])]
