@@ -41,7 +41,7 @@ _WAYS = {
 }
 
 
-class _Inspect(click.ParamType[int | None]):
+class _Inspect(click.ParamType):  # type: ignore[type-arg]
     name = "inspect"
 
     def convert(
@@ -56,7 +56,7 @@ class _Inspect(click.ParamType[int | None]):
         return int(value)
 
 
-class _Costs(click.ParamType[int]):
+class _Costs(click.ParamType):  # type: ignore[type-arg]
     name = "costs"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
