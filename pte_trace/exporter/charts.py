@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pte_trace.counted.counters import OUTCOMES
 from pte_trace.exporter.history import HOUR_S, Span
@@ -22,12 +23,23 @@ class Shape:
     is_area: bool = True
 
 
+class _Scale(NamedTuple):
+    """An hour, or what there is of it."""
+
+    began_s: float
+    now_s: float
+
+    def x(self, time_s: float) -> float:
+        return WIDTH * (time_s - self.began_s) / (self.now_s - self.began_s)
+
+
 @dataclass(frozen=True)
 class Chart:
-    """``now`` and ``most`` are shown beside it."""
+    """``now`` and ``most`` are shown beside it, ``began`` at its left."""
 
     name: str
     title: str
+    began: str
     now: str
     most: str
     shapes: tuple[Shape, ...]
@@ -43,26 +55,36 @@ def of(spans: Sequence[Span]) -> list[Chart]:
     made = [each.made_writable / each.duration_s for each in drawn]
     times = [each.end_s for each in drawn]
     shares = [(each.end_s, each.efficacy) for each in drawn if each.efficacy is not None]
+    scale = _Scale(max(times[0] - drawn[0].duration_s, times[-1] - HOUR_S), times[-1])
     return [
-        _efficacy(shares, times[-1]),
-        _faults(times, rates),
+        _efficacy(scale, shares),
+        _faults(scale, times, rates),
         Chart(
             "writable",
             "PTEs made writable, a second",
+            _ago(scale),
             _rate(made[-1]),
             _rate(max(made)),
-            (Shape("made", _area(times, [0.0] * len(made), made, max(made))),),
+            (Shape("made", _area(scale, times, [0.0] * len(made), made, max(made))),),
         ),
     ]
 
 
-def _efficacy(shares: Sequence[tuple[float, float]], now_s: float) -> Chart:
-    points = " ".join(_point(time, now_s, share, 1.0) for time, share in shares)
+def _ago(scale: _Scale) -> str:
+    seconds = scale.now_s - scale.began_s
+    if seconds >= HOUR_S:
+        return "1 h ago"
+    return f"{seconds / 60:.0f} min ago" if seconds >= 120 else f"{seconds:.0f} s ago"
+
+
+def _efficacy(scale: _Scale, shares: Sequence[tuple[float, float]]) -> Chart:
+    points = " ".join(_point(scale, time, share, 1.0) for time, share in shares)
     now = f"{shares[-1][1]:.1%}" if shares else "-"
-    return Chart("share", "Efficacy", now, "100%", (Shape("share", points, is_area=False),))
+    line = Shape("share", points, is_area=False)
+    return Chart("share", "Efficacy", _ago(scale), now, "100%", (line,))
 
 
-def _faults(times: Sequence[float], rates: Sequence[tuple[float, ...]]) -> Chart:
+def _faults(scale: _Scale, times: Sequence[float], rates: Sequence[tuple[float, ...]]) -> Chart:
     sums = [sum(each) for each in rates]
     most = max(sums)
     shapes, below = [], [0.0] * len(rates)
@@ -70,11 +92,12 @@ def _faults(times: Sequence[float], rates: Sequence[tuple[float, ...]]) -> Chart
     for place, outcome in enumerate(OUTCOMES):
         above = [base + each[place] for base, each in zip(below, rates, strict=True)]
         if above != below:
-            shapes.append(Shape(outcome, _area(times, below, above, most)))
+            shapes.append(Shape(outcome, _area(scale, times, below, above, most)))
             shown.append(outcome)
         below = above
     title = "Write faults a second"
-    return Chart("faults", title, _rate(sums[-1]), _rate(most), tuple(shapes), tuple(shown))
+    now = _rate(sums[-1])
+    return Chart("faults", title, _ago(scale), now, _rate(most), tuple(shapes), tuple(shown))
 
 
 def _fewer(spans: Sequence[Span]) -> list[Span]:
@@ -99,16 +122,26 @@ def _rate(number: float) -> str:
 
 
 def _area(
-    times: Sequence[float], below: Sequence[float], above: Sequence[float], most: float
+    scale: _Scale,
+    times: Sequence[float],
+    below: Sequence[float],
+    above: Sequence[float],
+    most: float,
 ) -> str:
-    return " ".join((*_line(times, above, most), *reversed(list(_line(times, below, most)))))
+    return " ".join(
+        (*_line(scale, times, above, most), *reversed(_line(scale, times, below, most)))
+    )
 
 
-def _line(times: Sequence[float], values: Sequence[float], most: float) -> Iterable[str]:
-    return [_point(time, times[-1], each, most) for time, each in zip(times, values, strict=True)]
+def _line(
+    scale: _Scale, times: Sequence[float], values: Sequence[float], most: float
+) -> Sequence[str]:
+    """Each value holds from the time before it on, so the first one from where it began."""
+    first = _point(scale, scale.began_s, values[0], most)
+    points = (_point(scale, time, each, most) for time, each in zip(times, values, strict=True))
+    return [first, *points]
 
 
-def _point(time_s: float, now_s: float, value: float, most: float) -> str:
-    x = WIDTH * (1 - (now_s - time_s) / HOUR_S)
+def _point(scale: _Scale, time_s: float, value: float, most: float) -> str:
     y = HEIGHT * (1 - (value / most if most else 0))
-    return f"{x:.1f},{y:.1f}"
+    return f"{scale.x(time_s):.1f},{y:.1f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +65,27 @@ def test_what_is_drawn_is_within_its_frame(readings: int) -> None:
             assert len(found) <= 2 * 181
             assert all(0 <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT for x, y in found)
     assert {y for _, y in points(efficacy.shapes[0])} == {charts.HEIGHT * 0.25}
+
+
+@pytest.mark.parametrize(
+    ("readings", "began"),
+    [(2, "5 s ago"), (100, "8 min ago"), (720, "60 min ago"), (721, "1 h ago")],
+)
+def test_what_there_is_of_an_hour_fills_the_frame(readings: int, began: str) -> None:
+    efficacy, faults, writable = charts.of(list(spans(history(readings).kept())))
+    assert {efficacy.began, faults.began, writable.began} == {began}
+    for shape in (*faults.shapes, *writable.shapes):
+        across = [x for x, _ in points(shape)]
+        assert (min(across), max(across)) == (0, charts.WIDTH)
+
+
+def test_each_outcome_has_a_colour_of_its_own_in_the_page() -> None:
+    css = Path(charts.__file__).with_name("page.css").read_text()
+    colours = [
+        re.search(rf"^\.{each} {{ fill: (\S+); color: \1; }}$", css, re.M) for each in OUTCOMES
+    ]
+    assert all(colours)
+    assert len({each[1] for each in colours if each}) == len(OUTCOMES)
 
 
 def test_an_hour_without_any_event_is_drawn_too() -> None:
