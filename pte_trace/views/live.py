@@ -62,14 +62,22 @@ class View:
             position = SORT_FIELDS.index(self.sort) + 1
             self.sort = SORT_FIELDS[position % len(SORT_FIELDS)]
 
-    def render(self, snapshot: Snapshot | None, height: int) -> RenderableType:
-        """The screen; without a snapshot, before the first reading."""
+    def render(self, snapshot: Snapshot | None, height: int, width: int) -> RenderableType:
+        """The screen; without a snapshot, before the first reading.
+
+        Sentences are cut where they would take the most of it.
+        """
         since = "since the start" if self.accumulated else "last interval"
         keys = _line(f"q quit  s sort  a accumulate   {since}, by {self.sort}", "dim")
         if snapshot is None:
             return Group(_line("The first interval is being counted."), Text(), keys)
-        room = max(1, height - _LINES_BELOW - text.lines_without_rows(snapshot))
-        return Group(text.screen(snapshot, self.sort, min(room, self.rows or room)), keys)
+        height -= _LINES_BELOW
+        room = height - text.lines_without_rows(snapshot, width)
+        cut = room < height // 2
+        if cut:
+            room = max(1, height - text.lines_without_rows(snapshot))
+        rows = min(room, self.rows or room)
+        return Group(text.screen(snapshot, self.sort, rows, cut=cut), keys)
 
 
 @contextmanager
@@ -173,7 +181,7 @@ def show(
                 while not (view.quit or readings.ended or signals.stopped):
                     latest = readings.latest
                     shown = source.total() if latest and view.accumulated else latest
-                    live.update(view.render(shown, console.size.height), refresh=True)
+                    live.update(view.render(shown, console.height, console.width), refresh=True)
                     wait = readings.due - time.monotonic()
                     for key in _pressed(keyboard, signals.receiver, wait):
                         view.press(key)

@@ -43,21 +43,26 @@ def interval(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
     return Group(screen(snapshot, sort, rows), Text())
 
 
-def screen(snapshot: Snapshot, sort: str, rows: int | None) -> RenderableType:
-    """An interval, each sentence on one line."""
+def screen(snapshot: Snapshot, sort: str, rows: int | None, *, cut: bool = True) -> RenderableType:
+    """An interval; *cut*: each sentence on one line."""
     shown = snapshot.vmas.ordered(sort, rows)
     hidden = len(snapshot.vmas) - len(shown)
     table = VmaTable(shown, snapshot.totals, snapshot.effort, hidden)
     heading, *below = said = [sentences.heading(snapshot), *_below(snapshot)]
-    for line in said:
+    for line in said if cut else ():
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(heading, table, *below)
 
 
-def lines_without_rows(snapshot: Snapshot) -> int:
-    """So many lines a screen has beside its rows."""
+def lines_without_rows(snapshot: Snapshot, width: int | None = None) -> int:
+    """So many lines a screen has beside its rows: so wide, or each sentence on one line."""
     table = VmaTable([], snapshot.totals, snapshot.effort)
-    return _HEADING_HEADER_TOTALS + table.has_legend + len(_below(snapshot))
+    beside = _HEADING_HEADER_TOTALS + table.has_legend
+    if width is None:
+        return beside + len(_below(snapshot))
+    wide = Console(width=width)
+    said = [sentences.heading(snapshot), *_below(snapshot)]
+    return beside - 1 + sum(len(line.wrap(wide, width)) for line in said)
 
 
 def _below(snapshot: Snapshot) -> list[Text]:

@@ -110,7 +110,7 @@ def on_terminal(shown: RenderableType) -> str:
 
 
 def live(name: str) -> RenderableType:
-    return View("faults", None).render(named(name), 40)
+    return View("faults", None).render(named(name), 40, 100)
 
 
 def written(write: Callable[[Snapshot, StringIO], None], name: str) -> str:

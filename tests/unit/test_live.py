@@ -11,6 +11,7 @@ from rich.console import Console
 from pte_trace.counted.order import SORT_FIELDS
 from pte_trace.counted.snapshot import Health, Snapshot
 from pte_trace.host import plan
+from pte_trace.views import sentences
 from pte_trace.views.live import View
 from tests.builders import counts, host_without, record, snapshot
 
@@ -31,7 +32,7 @@ def with_every_note() -> Snapshot:
 def lines(view: View, shown: Snapshot, height: int, width: int = 150) -> list[str]:
     """The view as a terminal of this size shows it."""
     console = Console(file=StringIO(), width=width, height=height)
-    rendered = console.render_lines(view.render(shown, height), pad=False)
+    rendered = console.render_lines(view.render(shown, height, width), pad=False)
     return ["".join(segment.text for segment in line).rstrip() for line in rendered]
 
 
@@ -101,8 +102,25 @@ def test_the_view_fits_its_terminal(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [40, 80, 150])
-def test_the_view_fits_its_terminal_with_every_note(width: int) -> None:
-    assert len(lines(View("faults", None), with_every_note(), 24, width)) <= 24
+@pytest.mark.parametrize("height", [24, 25, 30, 50])
+def test_the_view_fits_its_terminal_with_every_note(height: int, width: int) -> None:
+    shown = lines(View("faults", None), with_every_note(), height, width)
+    assert len(shown) <= height
+    assert "q quit" in shown[-1]
+
+
+@pytest.mark.parametrize("width", [70, 80, 150])
+def test_what_is_said_is_not_cut_where_there_is_room(width: int) -> None:
+    shown = lines(View("faults", None), with_every_note(), 60, width)
+    assert not any("…" in line for line in shown)
+    said = " ".join(" ".join(shown).split())
+    assert all(each.plain in said for each in sentences.notes(with_every_note()))
+
+
+def test_rows_come_before_whole_sentences() -> None:
+    shown = lines(View("faults", None), with_every_note(), 16, 60)
+    assert any(line.endswith("…") for line in shown)
+    assert sum(line[:2] == "10" for line in shown) >= 5
 
 
 @pytest.mark.parametrize("height", [1, 3, 5])
