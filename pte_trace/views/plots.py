@@ -32,6 +32,7 @@ _OUTCOME_COLOURS = dict(zip(OUTCOMES, COLOURS, strict=True))
 _MADE_WRITABLE = "#009E73"
 _LEFT_READONLY = "#0072B2"
 _LONGEST_LABEL = 20
+_TICKS = {"ticks": "outside", "ticklen": 6, "tickcolor": "white"}
 
 
 def figure(
@@ -42,8 +43,9 @@ def figure(
         list(traces),
         layout={
             "title": {"text": title, "font": {"size": 15}, "x": 0, "xref": "container"},
-            "xaxis": {"title": {"text": x}, "automargin": True},
-            "yaxis": {"title": {"text": y}, "automargin": True},
+            # The ticks keep what is written at both axes' beginning apart.
+            "xaxis": {"title": {"text": x}, "automargin": True, **_TICKS},
+            "yaxis": {"title": {"text": y}, "automargin": True, **_TICKS},
             "legend": {
                 "orientation": "h",
                 "yref": "container",
