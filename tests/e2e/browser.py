@@ -53,18 +53,20 @@ def measure(page: Path, width: int, function: str) -> Any:
     return json.loads(title[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
 
 
-def screenshot(page: Path, name: str, width: int, height: int) -> Path:
-    """A picture of the page, shown so wide."""
+def screenshot(
+    page: Path, name: str, width: int, height: int, *, address: str | None = None
+) -> Path:
+    """A picture of the page, shown so wide; where it is served, of that."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     picture = SCREENSHOTS / f"{name}.png"
     picture.unlink(missing_ok=True)
-    framed = _framed(page, width, height).as_uri()
+    framed = _framed(page, width, height, address).as_uri()
     _chromium(f"--screenshot={picture}", f"--window-size={width},{height}", framed)
     return picture
 
 
-def _framed(page: Path, width: int, height: int = 4000) -> Path:
+def _framed(page: Path, width: int, height: int = 4000, address: str | None = None) -> Path:
     """A page with *page* in a frame: Chromium's own window is never as narrow as a phone."""
     frame = page.with_suffix(f".{width}.html")
-    frame.write_text(_FRAME % (page.name, width, height))
+    frame.write_text(_FRAME % (address or page.name, width, height))
     return frame

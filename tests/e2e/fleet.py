@@ -174,12 +174,29 @@ def _prometheus(
     (job,) = config["scrape_configs"]
     job["static_configs"] = [{"targets": [machine.instance for machine in machines]}]
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+    return _started(port, directory, stack)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes nobody, with what is in *directory*/data."""
+    (port,) = free_ports(1)
+    (directory / "prometheus.yml").write_text("{}")
+    with ExitStack() as stack:
+        prometheus = _started(port, directory, stack)
+        _wait(prometheus.ready)
+        yield prometheus
+
+
+def _started(port: int, directory: Path, stack: ExitStack) -> Prometheus:
+    """With prometheus.yml and data in *directory*; what is old is kept."""
     log = stack.enter_context((directory / "log").open("wb"))
     process = subprocess.Popen(
         [
             "prometheus",
             f"--config.file={directory / 'prometheus.yml'}",
             f"--storage.tsdb.path={directory / 'data'}",
+            "--storage.tsdb.retention.time=100y",
             f"--web.listen-address=127.0.0.1:{port}",
         ],
         stdout=log,

@@ -14,7 +14,7 @@ from tests.scripts import script
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("deploy/*.md")])
-_LINK = re.compile(r"\]\(([^)#\s]+)")
+_LINK = re.compile(r"""(?:\]\(|(?:src|srcset)=")([^)#\s"]+)""")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
@@ -71,7 +71,27 @@ def test_pictures_show_what_there_is_to_be_seen_today() -> None:
     shown = pictures.shown()
 
     assert json.loads(pictures.SHOWN.read_text()) == shown
-    assert pictures.words((pictures.PICTURES / "top.svg").read_text()) == pictures.words(
-        pictures.live()
-    )
+    for name in ("top", "top-phone"):
+        kept = (pictures.PICTURES / f"{name}.svg").read_text()
+        assert pictures.words(kept) == pictures.words(pictures.live(name))
     assert {each.name for each in pictures.PICTURES.glob("*.[ps][nv]g")} == set(shown)
+
+
+def test_the_dashboard_shown_is_asked_what_it_asks_today_of_what_is_exported_today() -> None:
+    """`make pictures` has Prometheus answer anew."""
+    pictures = script("pictures")
+    kept = json.loads(pictures.DASHBOARD.read_text())
+    asked = json.loads(json.dumps(pictures.asked()))
+
+    assert {name: kept[name] for name in asked} == asked
+    assert [len(each) for each in kept["answers"]] == [
+        len(each["asked"]) for each in asked["panels"]
+    ]
+
+
+def test_each_picture_of_the_first_page_has_one_for_a_phone() -> None:
+    wide = re.findall(r'src="(docs/pictures/[^"]+)"', (PROJECT / "README.md").read_text("utf-8"))
+    phone = re.findall(r'srcset="([^"]+)"', (PROJECT / "README.md").read_text("utf-8"))
+
+    assert [each.replace(".", "-phone.") for each in wide] == phone
+    assert {Path(each).name for each in wide + phone} == set(script("pictures").shown())
