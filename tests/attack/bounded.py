@@ -23,7 +23,7 @@ class Ended:
     """``peak_mb``: of the process and of each that it waited for, the most.
 
     Without what the process has mapped of files. Of the same libraries that is 40 MB or 75 MB, as
-    they lie in the page cache.
+    they lie in the page cache. ``seconds``: without those that it waited for a CPU that others had.
     """
 
     status: int
@@ -50,13 +50,16 @@ class Ended:
 _MEASURE = """
 import os, resource, subprocess, sys, time
 process = subprocess.Popen(sys.argv[2:], pass_fds=())
-mapped = 0
+mapped = waited = 0
 while process.poll() is None:
     with open(f"/proc/{process.pid}/status") as status:
         mapped = next((int(line.split()[1]) for line in status if line[:8] == "RssFile:"), mapped)
+    if os.path.exists("/proc/self/schedstat"):
+        with open(f"/proc/{process.pid}/schedstat") as times:
+            waited = int(times.read().split()[1])
     time.sleep(0.01)
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - mapped
-os.write(int(sys.argv[1]), f"{process.returncode} {peak}".encode())
+os.write(int(sys.argv[1]), f"{process.returncode} {peak} {waited}".encode())
 """
 
 
@@ -80,8 +83,8 @@ def run(command: Sequence[str | Path], *, given_up_s: float = 60, **options: Any
             os.close(receiver)
             process.wait()
             killer.cancel()
-        status, peak = map(int, said) if said else (-signal.SIGKILL, 0)
-        seconds = time.monotonic() - began
+        status, peak, waited_ns = map(int, said) if said else (-signal.SIGKILL, 0, 0)
+        seconds = time.monotonic() - began - waited_ns / 1e9
         return Ended(status, _read(out), _read(err), seconds, peak * 1024 / 1e6)
 
 
