@@ -86,9 +86,6 @@ _NOTES = """\
   instructions more since that is told: in this one, of a page that a fork had, its page's flags,
   folio and mapping are read. On `bookworm` and `sid` it is not measured yet: their figures are from
   before, and too low.
-- *`top` of 60,000 mappings in 0.2 of a CPU.* It was, at 0.197, with 37 counters a mapping. There
-  are 58 now, and adding them up is most of a reading. `serve` of 100,000 is at its limit: two runs
-  gave 0.068 and 0.071.
 - *The time without a program at the entry.* Linux tells a program at a function's return nothing
   of when it was entered.
 
