@@ -60,7 +60,11 @@ BPF_TABLE("lru_hash", u64, u32, settled, 4096);
 
 static struct fault *slot_of(u32 thread)
 {
-	return &VALUE_OF(in_flight)->of[thread & (FAULT_SLOTS - 1)];
+	struct fault *slot = &VALUE_OF(in_flight)->of[thread & (FAULT_SLOTS - 1)];
+
+	/* It is kept: the compiler would add it up anew wherever it is used. */
+	asm volatile("" : "+r"(slot));
+	return slot;
 }
 
 /*
@@ -152,40 +156,53 @@ static bool settles(struct fault *known)
 }
 
 /*
+ * Of a PMD, whose lock is taken after it was noted, and of any entry that was noted UNLOCKED: whether
+ * this fault made @after of it. Another thread's may have.
+ */
+static bool is_ours_by_now(struct fault *known, u64 after, bool moved)
+{
+	if (known->entry & IS_PMD && !(after & ENTRY_HUGE))
+		return false;	/* it was split */
+	if (known->entry & UNLOCKED && !settles(known))
+		return false;
+	return moved || !TRACED_pmdp_set_access_flags ||
+	       (known->entry & (IS_PMD | UPGRADED)) != IS_PMD;
+}
+
+/*
  * What became of the write-protected entry that was met, OUTCOME_OTHER where there was none. Only
  * where it is writable now is that a reuse: it may have failed, or another thread's fault have been
- * in between. That a PMD can be seen to be, for its lock is taken after it was noted.
+ * in between.
  */
-static u32 wp_outcome(struct fault *known, u64 vm_flags, u32 result)
+static u64 wp_outcome(struct fault *known, u64 vm_flags, u64 result)
 {
-	u64 after, watched = known->before & ENTRY_UFFD_WP;
+	u64 before = known->before, watched = before & ENTRY_UFFD_WP, after, moved;
 
-	if (!known->before)
+	if (!before)
 		return OUTCOME_OTHER;
-	/* Of shared mappings only: fault_dirty_shared_page(). */
-	if (result & VM_FAULT_COMPLETED)
-		return OUTCOME_WP_SHARED;
-	if (result & VM_FAULT_RETRY && watched)
-		return OUTCOME_WP_UFFD;
-	/* Also where the attempt is repeated because dirty pages were written back meanwhile. */
-	if (vm_flags & VM_SHARED && !watched)
-		return OUTCOME_WP_SHARED;
-	if (result & VM_FAULT_RETRY)
-		return OUTCOME_OTHER;
+	if (result & (VM_FAULT_COMPLETED | VM_FAULT_RETRY) || vm_flags & VM_SHARED) {
+		/* Of shared mappings only: fault_dirty_shared_page(). */
+		if (result & VM_FAULT_COMPLETED)
+			return OUTCOME_WP_SHARED;
+		if (result & VM_FAULT_RETRY && watched)
+			return OUTCOME_WP_UFFD;
+		/* Also where it is repeated because dirty pages were written back meanwhile. */
+		if (vm_flags & VM_SHARED && !watched)
+			return OUTCOME_WP_SHARED;
+		if (result & VM_FAULT_RETRY)
+			return OUTCOME_OTHER;
+	}
 	/* Its table is still there: the VMA is locked, which freeing it waits for. */
 	after = READ_WORD(PLACE_OF(known->entry));
 	if (!(after & ENTRY_PRESENT))
 		return OUTCOME_OTHER;	/* reclaimed already */
-	if (known->entry & IS_PMD && !(after & ENTRY_HUGE))
-		return OUTCOME_OTHER;	/* another thread split it */
-	if (!((known->before ^ after) & ENTRY_FRAME) && !(after & ENTRY_RW))
+	moved = (before ^ after) & ENTRY_FRAME;
+	if (!moved && !(after & ENTRY_RW))
 		return OUTCOME_OTHER;
-	if (known->entry & UNLOCKED && !settles(known))
+	if (known->entry & (IS_PMD | UNLOCKED) && !is_ours_by_now(known, after, moved))
 		return OUTCOME_OTHER;
-	if ((known->before ^ after) & ENTRY_FRAME)
+	if (moved)
 		return OUTCOME_WP_COPY;
-	if (TRACED_pmdp_set_access_flags && (known->entry & (IS_PMD | UPGRADED)) == IS_PMD)
-		return OUTCOME_OTHER;
 	/* Nobody was asked: the kernel itself took note of it (UFFD_FEATURE_WP_ASYNC, Linux 6.7). */
 	return watched ? OUTCOME_WP_TRACKED : OUTCOME_WP_REUSE;
 }
@@ -249,9 +266,7 @@ static void entry_met(u32 thread, u64 page, u64 before, u64 entry, u32 met, u32 
 
 static u32 met_by(struct vm_fault *vmf)
 {
-	struct vm_area_struct *vma = READ(vmf, vma);
-
-	return met_at(READ(vmf, orig_pte), READ(vma, vm_file));
+	return met_at_pte(READ(vmf, orig_pte), READ(vmf, vma));
 }
 
 static int wp_page_begins(struct task_struct *current, struct vm_fault *vmf)
@@ -292,7 +307,7 @@ static u64 log2_of(u64 value)
 	return position;
 }
 
-static void count_fault(void *table, struct vma_record *record, u32 place, u32 outcome,
+static void count_fault(void *table, struct vma_record *record, u32 place, u64 outcome,
 			u64 duration_ns)
 {
 	struct timing *timing;
@@ -373,7 +388,9 @@ static int fault_done(void *ctx, struct task_struct *current, u64 ids, struct fa
 		      struct vm_area_struct *vma, u64 page, u32 flags, u32 result)
 {
 	u64 vm_flags = READ(vma, vm_flags), spent_ns = 0, before = fault->before;
-	u32 thread = ids, outcome = OUTCOME_OTHER, met = fault->met, origin;
+	/* 64 bits each: of fewer, the others are cleared wherever they are used. */
+	u64 outcome = OUTCOME_OTHER, met = fault->met;
+	u32 thread = ids, origin;
 	struct vma_record *record;
 	struct subject subject;
 	void *table;

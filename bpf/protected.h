@@ -10,6 +10,7 @@
 #define ENTRY_SOFT_DIRTY	0x800ULL
 #define VM_MAYWRITE		0x00000020ULL
 #define VM_SOFTDIRTY		0x08000000ULL
+#define VM_MERGEABLE		0x80000000ULL	/* by KSM */
 #define MAPPING_ANON		1
 #define MAPPING_KSM		3	/* with MAPPING_ANON */
 #define PF_FORKNOEXEC		0x00000040
@@ -39,16 +40,16 @@ static u64 head_of(u64 page)
 	return (s64)head > -(1LL << 40) ? page & head : head - 1;
 }
 
-static bool is_exclusive(u64 page)
+/* @page is anonymous. Of a file's, the bit may mean something else. */
+static u32 met_anonymous(u64 page)
 {
 #ifdef PAGE_EXCLUSIVE_BIT
-	return page_word(page, PAGE_FLAGS_OFFSET) >> PAGE_EXCLUSIVE_BIT & 1;
+	return page_word(page, PAGE_FLAGS_OFFSET) >> PAGE_EXCLUSIVE_BIT & 1 ? MET_EXCLUSIVE : MET_SHARED;
 #else
-	return false;
+	return MET_ANON;
 #endif
 }
 
-/* Also of a file's mapping, where the bit that is_exclusive() reads may be another one. */
 static u32 met_page(u64 page)
 {
 	u64 mapping = page_word(head_of(page), PAGE_MAPPING_OFFSET);
@@ -57,26 +58,51 @@ static u32 met_page(u64 page)
 		return MET_NEVER_WRITABLE;
 	if ((mapping & MAPPING_KSM) == MAPPING_KSM)
 		return MET_UNKNOWN;
+	return met_anonymous(page);
+}
+
+static bool pages_known(void)
+{
+	return VALUE_OF(memory_map)->pages;
+}
+
+/* Whether a page tells that it is this process's alone. */
+static bool pages_tell(void)
+{
 #ifdef PAGE_EXCLUSIVE_BIT
-	return is_exclusive(page) ? MET_EXCLUSIVE : MET_SHARED;
+	return pages_known();
 #else
-	return MET_ANON;
+	return false;
 #endif
+}
+
+static u64 page_of_entry(u64 entry)
+{
+	return VALUE_OF(memory_map)->pages + (entry & ENTRY_FRAME) / PAGE_SIZE * STRUCT_PAGE_SIZE;
 }
 
 /* The page of @entry in a VMA that maps a file or does not. Its page table is locked. */
 static u32 met_at(u64 entry, bool maps_file)
 {
-	u64 pages = VALUE_OF(memory_map)->pages, page;
-
 	if (entry & ENTRY_SPECIAL)
 		return MET_NEVER_WRITABLE;
-	if (!pages)
+	if (!pages_known())
 		return maps_file ? MET_UNKNOWN : MET_ANON;
-	page = pages + (entry & ENTRY_FRAME) / PAGE_SIZE * STRUCT_PAGE_SIZE;
-	if (!maps_file && is_exclusive(page))
-		return MET_EXCLUSIVE;
-	return met_page(page);
+	return met_page(page_of_entry(entry));
+}
+
+/* The same of a PTE. Where nothing else can be, it is anonymous: that is told at less cost. */
+static u32 met_at_pte(u64 entry, struct vm_area_struct *vma)
+{
+	bool anonymous = !READ(vma, vm_ops);
+	u32 met;
+
+	if (!anonymous || !pages_known() || entry & ENTRY_SPECIAL)
+		return met_at(entry, !anonymous);
+	met = met_anonymous(page_of_entry(entry));
+	if (met == MET_EXCLUSIVE || !(READ(vma, vm_flags) & VM_MERGEABLE))
+		return met;
+	return met_at(entry, false);
 }
 
 /*
@@ -88,7 +114,7 @@ static void note_protector(struct vma_record *record, u32 protector, u64 start, 
 	u32 from = (start - record->vma.start) >> PAGE_SHIFT;
 	u32 to = (end - record->vma.start) >> PAGE_SHIFT;
 
-	if (record->protector == protector && !record->inherited) {
+	if (record->protector == protector && (pages_tell() || !record->inherited)) {
 		if (from < record->protected_from)
 			record->protected_from = from;
 		if (to > record->protected_to)
@@ -162,7 +188,7 @@ static bool fork_is_due(struct vma_record *record, struct task_struct *leader, b
 
 /* Returns a value of enum protected_by. */
 static u32 protector_of(struct vma_record *record, struct task_struct *leader, u64 vm_flags,
-			u64 page, u64 entry, u32 met, bool copied)
+			u64 page, u64 entry, u64 met, bool copied)
 {
 	u32 seen;
 

@@ -145,7 +145,8 @@ static int tables_copied(struct vm_area_struct *vma)
 		return 0;
 	COUNT(record->counted.ptes_protected_by_fork, ptes);
 	COUNT(record->counted.pmds_protected_by_fork, pmds);
-	count_fork_due(record, ptes + pmds * ENTRIES);
+	if (!pages_tell())
+		count_fork_due(record, ptes + pmds * ENTRIES);
 #endif
 	return 0;
 }
