@@ -173,10 +173,16 @@ def _place(end: int, field: Field, shape: _Shape) -> int:
     return _round_up(end, shape.alignment * 8)
 
 
-def kernel_btf(lacking: Collection[str] = ()) -> bytes:
+NO_FUNCTIONS: Mapping[str, Collection[str]] = {}
+
+
+def kernel_btf(
+    lacking: Collection[str] = (), functions: Mapping[str, Collection[str]] = NO_FUNCTIONS
+) -> bytes:
     """The structs that pte-trace reads, much as Linux 6.18 has them, without members *lacking*.
 
-    A member is called as in kernel_types.NEEDED: ``file.f_mode``, ``dentry.d_name.name``.
+    A member is called as in kernel_types.NEEDED: ``file.f_mode``, ``dentry.d_name.name``. And
+    *functions*, by the names of their parameters.
     """
     write = BTFWriter()
     to = write.pointer_to_struct
@@ -349,6 +355,9 @@ def kernel_btf(lacking: Collection[str] = ()) -> bytes:
             Field("mnt", vfsmount),
         ),
     )
-    registers = ("r9", "r8", "ax", "cx", "dx", "si", "di", "ip", "cs", "sp")
+    write.struct("spinlock", Field("rlock", u32))
+    registers = ("r15", "r9", "r8", "ax", "cx", "dx", "si", "di", "ip", "cs", "sp")
     write.struct("pt_regs", *of("pt_regs", *(Field(each, u64) for each in registers)))
+    for function, parameters in functions.items():
+        write.function(function, *(Field(each, u64) for each in parameters))
     return write.blob()

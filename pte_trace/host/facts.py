@@ -234,7 +234,7 @@ def _types(btf: BTF) -> _Types:
         kernel_types.missing(btf),
         "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id"),
         _casts(btf),
-        _sessions_unbounded(btf),
+        sessions_unbounded(btf),
         {name: (btf.parameters(name), btf.function_id(name)) for name in TRACED_FUNCTIONS},
     )
 
@@ -246,7 +246,7 @@ def _casts(btf: BTF) -> bool:
     )
 
 
-def _sessions_unbounded(btf: BTF) -> bool | None:
+def sessions_unbounded(btf: BTF) -> bool | None:
     """Before 4346ba160409, Linux 6.14, each had a rethook, with room for two calls a CPU."""
     if btf.struct_size("fprobe") is None:
         return None

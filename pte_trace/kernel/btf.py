@@ -258,17 +258,34 @@ class BTF:
                 return bits + inner[0], inner[1]
         return None
 
-    def parameters(self, function: str) -> tuple[str, ...] | None:
-        """Parameter names of *function* in order, None where BTF does not know it."""
+    def _prototype(self, function: str) -> int | None:
         for position in self._named(function, {_FUNC}):
             proto = self._position(self._words[position + 2])
             if self._kind(proto) != _FUNC_PROTO:
                 raise BTFError(f"the function {function} has no prototype")
-            return tuple(
-                self._string(self._words[proto + _TYPE_WORDS + 2 * index])
-                for index in range(self._count(proto))
-            )
+            return proto
         return None
+
+    def _parameter_words(self, proto: int) -> Iterator[int]:
+        start = proto + _TYPE_WORDS
+        return iter(range(start, start + 2 * self._count(proto), 2))
+
+    def parameters(self, function: str) -> tuple[str, ...] | None:
+        """Parameter names of *function* in order, None where BTF does not know it."""
+        proto = self._prototype(function)
+        if proto is None:
+            return None
+        return tuple(self._string(self._words[at]) for at in self._parameter_words(proto))
+
+    def takes_structs(self, function: str) -> bool:
+        """Whether a parameter of *function* is a struct or union, not a pointer to one."""
+        proto = self._prototype(function)
+        if proto is None:
+            return False
+        types = (self._words[at + 1] for at in self._parameter_words(proto))
+        return any(
+            type_id and self._kind(self._resolve(type_id)) in _COMPOSITES for type_id in types
+        )
 
     def function_id(self, function: str) -> int | None:
         """Type id of *function*, as BPF_PROG_LOAD's attach_btf_id wants it."""

@@ -74,6 +74,9 @@ class RememberedBTF(BTF):
             lambda found: None if found is None else tuple(found),
         )
 
+    def takes_structs(self, function: str) -> bool:
+        return self._answer(f"structs {function}", lambda: BTF.takes_structs(self, function), bool)
+
     def function_id(self, function: str) -> int | None:
         return self._answer(
             f"function {function}", lambda: BTF.function_id(self, function), _number

@@ -70,10 +70,13 @@ def _function(
     return name, known, _TRIED[function.fentry], session, _TRIED[function.kprobe]
 
 
-def page(facts: HostFacts, plan: Plan) -> RenderableType:
-    """The verdict, the facts, what was tried, the plan, and what it cannot do as it should."""
+def page(facts: HostFacts, plan: Plan, kernel: str | None = None) -> RenderableType:
+    """The verdict, the facts, what was tried, the plan, and what it cannot do as it should.
+
+    *kernel*: the file that the facts are of, where nothing could be tried.
+    """
     found = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _facts(facts):
+    for name, value in _facts(facts) if kernel is None else _facts(facts)[:1]:
         found.add_row(Text(name), Text(printable(value)))
     found.add_row(Text("preemptible kernel"), Text(_SAID[facts.preemptible]))
     found.add_row(Text("real-time kernel"), Text(_SAID[facts.realtime]))
@@ -88,10 +91,13 @@ def page(facts: HostFacts, plan: Plan) -> RenderableType:
         functions.add_row(*_function(name, function, facts.preemptible))
 
     verdict = "cannot be traced as things are" if plan.refusal else "can be traced"
+    subject, known = "This host", "tried for an instant"
+    if kernel is not None:
+        subject, known = f"The kernel of {printable(kernel)}", "as its files tell; none was tried"
     parts: list[RenderableType] = [
-        Text(f"This host {verdict}.", style="bold"),
+        Text(f"{subject} {verdict}.", style="bold"),
         *(Text(), found, Text()),
-        Text("What could be put on the functions to hook, tried for an instant:"),
+        Text(f"What could be put on the functions to hook, {known}:"),
         functions,
     ]
     if plan.refusal is None:

@@ -161,6 +161,24 @@ def test_split_shows_each_vma(pte_trace: Command, tmp_path: Path) -> None:
     assert found == {(0, 9): ("9", "0"), (0, 3): ("1", "0"), (3, 6): ("0", "1"), (6, 9): ("1", "0")}
 
 
+def test_the_plan_of_this_kernels_files_is_its_plan(
+    doctor: Mapping[str, Any], pte_trace: Callable[..., Finished], tmp_path: Path
+) -> None:
+    """Whether it may be preempted is in a file that is not here, and chosen at boot."""
+    release = os.uname().release
+    copies = {"vmlinux": "/sys/kernel/btf/vmlinux", "kallsyms": "/proc/kallsyms"}
+    for name, path in copies.items():
+        (tmp_path / f"{name}-{release}").write_bytes(Path(path).read_bytes())
+    chosen = "PREEMPT" if doctor["facts"]["preemptible"] else "PREEMPT_VOLUNTARY"
+    (tmp_path / f"config-{release}").write_text(f"CONFIG_{chosen}=y\n")
+    done = pte_trace("doctor", "--json", "--kernel", tmp_path / f"vmlinux-{release}")
+    told = json.loads(done.stdout)
+    assert told["hooks"] == doctor["hooks"]
+    assert told["functions"].keys() == doctor["functions"].keys()
+    for fact in ("realtime", "sessions_unbounded", "casts"):
+        assert told["facts"][fact] == doctor["facts"][fact], fact
+
+
 def test_doctor_describes_this_kernel(doctor: Mapping[str, Any], optimized: bool) -> None:
     assert doctor["traceable"] is True
     assert doctor["kernel"]["optimization"] is optimized

@@ -361,3 +361,15 @@ def test_an_error_says_how_to_mend_it() -> None:
         BTF(b"")
     assert caught.value.what.startswith("The kernel's type information (BTF) cannot be read: ")
     assert "running kernel" in caught.value.mend
+
+
+def test_whether_a_function_takes_a_struct_is_seen_through_its_typedef() -> None:
+    write = BTFWriter()
+    u64 = write.integer("long unsigned int", 8)
+    pte_t = write.typedef("pte_t", write.struct("", Field("pte", u64)))
+    write.function("by_value", Field("number", u64), Field("entry", write.const(pte_t)))
+    write.function("by_address", Field("entry", write.pointer(pte_t)))
+    types = BTF(write.blob())
+    assert types.takes_structs("by_value") is True
+    assert types.takes_structs("by_address") is False
+    assert types.takes_structs("not there") is False
