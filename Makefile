@@ -320,6 +320,14 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 	$(BIN)/pte-trace lab build
 	$(BIN)/python docs/results.py
 
+# The four usual kernels, the pairs, and Debian's further ones that there are.
+SURVEYED ?= bullseye bullseye-cloud bookworm bookworm-rt bookworm-cloud patched unpatched trixie \
+	trixie-rt trixie-cloud patched-6.12 unpatched-6.12 trixie-backports sid sid-rt sid-cloud
+
+.PHONY: survey
+survey: workloads ## Write docs/kernels.md: the plan and the workload table on each of $(SURVEYED)
+	$(BIN)/python -m tests.survey $(SURVEYED)
+
 # Real programs, and what their jobs are made with. Debian starts a Redis where it installs one.
 FIELD_PACKAGES := luajit libgc-dev default-jdk-headless nodejs golang-go pypy3 php-cli sbcl ruby \
 	redis-server stress-ng time

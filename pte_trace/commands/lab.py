@@ -14,7 +14,7 @@ from rich.filesize import decimal
 from pte_trace.lab import Guest, cache, ready, stream
 from pte_trace.lab.build import Builder, all_cpus
 from pte_trace.lab.fetch import Fetcher
-from pte_trace.lab.kernels import BUILT, DEBIAN, KERNELS, REALTIME, check_names
+from pte_trace.lab.kernels import BUILT, DEBIAN, FURTHER, KERNELS, check_names
 from pte_trace.lab.progress import Progress
 from pte_trace.lab.series import series
 from pte_trace.lab.supervise import Sink
@@ -91,7 +91,7 @@ def list_kernels(style: str) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--mirror", metavar="URL", help="Fetch from this Debian archive.")
 def fetch(names: tuple[str, ...], mirror: str | None) -> None:
-    """Fetch Debian's newest kernel of each suite NAME, by default of all but the real-time ones.
+    """Fetch Debian's newest kernel of each suite NAME, by default of the four usual ones.
 
     They come from the Debian archive that apt is configured for, or from --mirror; apt's own
     sources and lists stay as they are. A newer kernel takes the place of the one fetched
@@ -101,9 +101,9 @@ def fetch(names: tuple[str, ...], mirror: str | None) -> None:
     Examples:
       pte-trace lab fetch
       pte-trace lab fetch bookworm sid
-      pte-trace lab fetch trixie-rt
+      pte-trace lab fetch trixie-rt trixie-cloud experimental
     """
-    check_names(names, {**DEBIAN, **REALTIME})
+    check_names(names, {**DEBIAN, **FURTHER})
     Fetcher(cache.directory(), Progress(), mirror).fetch(names or DEBIAN)
 
 

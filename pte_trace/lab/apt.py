@@ -13,6 +13,8 @@ from pte_trace.lab.archives import Archives
 from pte_trace.lab.tools import Runner, disk_full, last_error
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# Suites of which there are no security updates apart.
+_WITHOUT_UPDATES = ("sid", "experimental")
 _DEPENDENCY = re.compile(r"^ [ |](?:Pre)?Depends: (linux-\S+)$", re.MULTILINE)
 _VERSION = re.compile(r"^Version: (\S+)$", re.MULTILINE)
 # What apt says, what it means, what mends it. The first that fits is shown.
@@ -62,7 +64,7 @@ class Suite:
         for directory in ("lists/partial", "cache/archives/partial"):
             (self.home / directory).mkdir(parents=True, exist_ok=True)
         sources = [f"{self.archives.main} {self.name}"]
-        if self.archives.security and self.name != "sid":
+        if self.archives.security and self.name not in _WITHOUT_UPDATES:
             self._write([*sources, f"{self.archives.security} {self.name}-security"])
             if self._apt("apt-get", "update").returncode == 0:
                 return

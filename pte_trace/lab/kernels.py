@@ -14,11 +14,20 @@ DEBIAN = {
     "trixie": "Debian 13, Linux 6.12: clean and huge pages and NUMA hints too, since 6.2",
     "sid": "Debian unstable: the newest kernel that Debian has",
 }
-# Suites' kernels that may be preempted anywhere, by the names of the suites with this at the end.
-_REALTIME = "-rt"
-REALTIME = {
-    f"bookworm{_REALTIME}": "Debian 12's real-time kernel, Linux 6.1",
-    f"trixie{_REALTIME}": "Debian 13's real-time kernel, Linux 6.12",
+# The package that points to a suite's newest kernel of a kind, by what a name ends in.
+_KINDS = {"-rt": "linux-image-rt-amd64", "-cloud": "linux-image-cloud-amd64"}
+_USUAL = "linux-image-amd64"
+FURTHER = {
+    "bookworm-rt": "Debian 12's real-time kernel, Linux 6.1",
+    "trixie-rt": "Debian 13's real-time kernel, Linux 6.12",
+    "sid-rt": "Debian unstable's real-time kernel",
+    "bullseye-cloud": "Debian 11's kernel for virtual machines, Linux 5.10",
+    "bookworm-cloud": "Debian 12's kernel for virtual machines, Linux 6.1",
+    "trixie-cloud": "Debian 13's kernel for virtual machines, Linux 6.12",
+    "sid-cloud": "Debian unstable's kernel for virtual machines",
+    "bookworm-backports": "A newer kernel for Debian 12",
+    "trixie-backports": "A newer kernel for Debian 13",
+    "experimental": "The newest kernel that Debian tries out, where it has one",
 }
 BUILT = {
     "patched": "Built from Debian's Linux 6.1 source: change_pte_range is a symbol",
@@ -26,7 +35,7 @@ BUILT = {
     "patched-6.12": "Built from Debian's Linux 6.12 source: change_pte_range is a symbol",
     "unpatched-6.12": "The same source with the optimization of private mappings off",
 }
-KERNELS = {**DEBIAN, **REALTIME, **BUILT}
+KERNELS = {**DEBIAN, **FURTHER, **BUILT}
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,10 @@ class Kernel:
 
 def package_of(name: str) -> tuple[str, str]:
     """The suite that a kernel of Debian's is in, and the package that points to the newest."""
-    suite = name.removesuffix(_REALTIME)
-    return suite, f"linux-image{_REALTIME if suite != name else ''}-amd64"
+    for end, package in _KINDS.items():
+        if name.endswith(end):
+            return name.removesuffix(end), package
+    return name, _USUAL
 
 
 def check_names(names: Iterable[str], known: Iterable[str] = KERNELS) -> None:

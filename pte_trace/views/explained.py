@@ -114,7 +114,12 @@ def _children(evidence: Evidence) -> str:
 
 
 _SAID: Mapping[str, _Said] = {
-    "saved": _Said(None),
+    "saved": _Said(
+        None,
+        "How many of them were written to before the next change: the others saved nothing, and"
+        " their entries do not tell. What was saved is the difference to the same program on a"
+        " kernel without the optimization: pte-trace compare.",
+    ),
     "not_attributed": _Said(
         lambda e: f"{_several(e, 'write_faults', 'write fault')} found no room for their mapping.",
         "Which mappings they belong to.",

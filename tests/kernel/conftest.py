@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -86,8 +87,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("lasting") is not None)
 
 
+def _runs_32_bit_programs() -> bool:
+    """CONFIG_IA32_EMULATION: not in the kernels that the lab builds."""
+    try:
+        subprocess.run([WORKLOADS / "stacks32"], stdout=subprocess.DEVNULL, check=True)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC:
+            raise
+        return False
+    return True
+
+
 def _runs_here(item: pytest.Item) -> bool:
     name = item.path.stem
+    if item.get_closest_marker("of_32_bits") and not _runs_32_bit_programs():
+        return False
     if item.get_closest_marker("once"):
         return ONCE_ON.get(name, ONCE_ON_OTHERWISE) == GUEST
     spread = item.config.getoption("--spread") and name in SPREAD_ON

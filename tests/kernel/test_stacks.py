@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import subprocess
 import sys
@@ -144,13 +143,8 @@ def test_what_runs_already_has_as_many_calls_as_changes(tmp_path: Path) -> None:
         assert faults == sum(row["write_faults"].values()), row["name"]
 
 
+@pytest.mark.of_32_bits
 def test_the_first_frames_of_a_32_bit_program_are_right(tmp_path: Path) -> None:
-    try:
-        subprocess.run([WORKLOADS / "stacks32"], stdout=subprocess.DEVNULL, check=True)
-    except OSError as error:
-        if error.errno != errno.ENOEXEC:
-            raise
-        pytest.skip("this kernel runs no 32-bit programs (CONFIG_IA32_EMULATION)")
     document = traced(tmp_path / "of32.json", "explain", "--stacks", "--", WORKLOADS / "stacks32")
     (row,) = (row for row in document["vmas"] if row["start"] == "0x61000000")
     found = by_writer(document, row)

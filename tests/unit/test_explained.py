@@ -87,6 +87,9 @@ Process 100, worker
  (an estimate, from 2 wp_reuse faults timed here).
         evidence: wp_protected_by.wp_reuse.mprotect = 2, ptes_made_writable = 13,\
  ptes_inspected = 15
+        not known: How many of them were written to before the next change: the others saved\
+ nothing, and their entries do not tell. What was saved is the difference to the same program on a\
+ kernel without the optimization: pte-trace compare.
     2 PTEs stayed read-only: nothing was written to the page since it was mapped or cleaned,\
  and this kernel leaves such pages read-only. 2 writes then only needed the PTE changed,\
  0 writes had to copy.
