@@ -312,8 +312,10 @@ static void count_fault(void *table, struct vma_record *record, u32 place, u64 o
 {
 	struct timing *timing;
 
-	if (outcome >= OUTCOMES)
-		return;
+	_Static_assert(!(OUTCOMES & (OUTCOMES - 1)), "OUTCOMES - 1 is a mask");
+	/* What it can be is to be seen where it is used. */
+	asm volatile("" : "+r"(outcome));
+	outcome &= OUTCOMES - 1;
 	COUNT(record->counted.write_faults[outcome], 1);
 	if (!duration_ns)
 		return;

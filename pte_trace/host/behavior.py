@@ -83,7 +83,7 @@ def _avoided(faults: int | None, writes: int = PAGES) -> bool | None:
 
 def _written_memory() -> tuple[mmap.mmap, int]:
     memory = mmap.mmap(-1, PAGES * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+    with suppress(OSError, AttributeError):  # a kernel without huge pages, and a C library
         memory.madvise(mmap.MADV_NOHUGEPAGE)
     _write(memory)
     return memory, ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -42,7 +42,8 @@ ACCOUNT = (
 # What a guest has where it was asked for: see `make test-large`.
 _NODES = Path("/sys/devices/system/node/online")
 _GIGANTIC = Path("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages")
-LARGE = {
+HAS = {
+    "thp": Path("/sys/kernel/mm/transparent_hugepage").exists,
     "nodes": lambda: _NODES.exists() and _NODES.read_text().strip() != "0",
     "gigantic": lambda: _GIGANTIC.exists() and int(_GIGANTIC.read_text()) > 1,
 }
@@ -97,7 +98,7 @@ def rows() -> list[Mapping[str, Any]]:
         if not GUEST
         or (
             ("only" not in row or KERNEL in TABLE["groups"][row["only"]])
-            and ("needs" not in row or LARGE[row["needs"]]())
+            and ("needs" not in row or HAS[row["needs"]]())
         )
     ]
 
