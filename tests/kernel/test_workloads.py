@@ -43,7 +43,7 @@ ACCOUNT = (
 _NODES = Path("/sys/devices/system/node/online")
 _GIGANTIC = Path("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages")
 HAS = {
-    "thp": Path("/sys/kernel/mm/transparent_hugepage").exists,
+    "thp": lambda: Path("/sys/kernel/mm/transparent_hugepage").exists(),
     "nodes": lambda: _NODES.exists() and _NODES.read_text().strip() != "0",
     "gigantic": lambda: _GIGANTIC.exists() and int(_GIGANTIC.read_text()) > 1,
 }
