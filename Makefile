@@ -321,8 +321,8 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 	$(BIN)/python docs/results.py
 
 # The four usual kernels, the pairs, and Debian's further ones that there are.
-SURVEYED ?= bullseye bullseye-cloud bookworm bookworm-rt bookworm-cloud patched unpatched trixie \
-	trixie-rt trixie-cloud patched-6.12 unpatched-6.12 trixie-backports sid sid-rt sid-cloud
+SURVEYED ?= bullseye bookworm bookworm-rt bookworm-backports patched unpatched trixie trixie-rt \
+	trixie-backports patched-6.12 unpatched-6.12 sid sid-rt experimental
 
 .PHONY: survey
 survey: workloads ## Write docs/kernels.md: the plan and the workload table on each of $(SURVEYED)

@@ -101,7 +101,7 @@ def fetch(names: tuple[str, ...], mirror: str | None) -> None:
     Examples:
       pte-trace lab fetch
       pte-trace lab fetch bookworm sid
-      pte-trace lab fetch trixie-rt trixie-cloud experimental
+      pte-trace lab fetch trixie-rt experimental
     """
     check_names(names, {**DEBIAN, **FURTHER})
     Fetcher(cache.directory(), Progress(), mirror).fetch(names or DEBIAN)

@@ -14,17 +14,14 @@ DEBIAN = {
     "trixie": "Debian 13, Linux 6.12: clean and huge pages and NUMA hints too, since 6.2",
     "sid": "Debian unstable: the newest kernel that Debian has",
 }
-# The package that points to a suite's newest kernel of a kind, by what a name ends in.
-_KINDS = {"-rt": "linux-image-rt-amd64", "-cloud": "linux-image-cloud-amd64"}
+# The package that points to a suite's newest kernel of a kind, by what a name ends in. Those for
+# virtual machines ("cloud") are not here: they have no 9p, by which a guest sees this machine.
+_KINDS = {"-rt": "linux-image-rt-amd64"}
 _USUAL = "linux-image-amd64"
 FURTHER = {
     "bookworm-rt": "Debian 12's real-time kernel, Linux 6.1",
     "trixie-rt": "Debian 13's real-time kernel, Linux 6.12",
     "sid-rt": "Debian unstable's real-time kernel",
-    "bullseye-cloud": "Debian 11's kernel for virtual machines, Linux 5.10",
-    "bookworm-cloud": "Debian 12's kernel for virtual machines, Linux 6.1",
-    "trixie-cloud": "Debian 13's kernel for virtual machines, Linux 6.12",
-    "sid-cloud": "Debian unstable's kernel for virtual machines",
     "bookworm-backports": "A newer kernel for Debian 12",
     "trixie-backports": "A newer kernel for Debian 13",
     "experimental": "The newest kernel that Debian tries out, where it has one",

@@ -1,10 +1,11 @@
 """Real programs under pte-trace, in kernels of the lab, beside what does not depend on it.
 
-    make field                       docs/field.md, of KERNELS
-    python -m tests.field KERNEL…    the same
+    make field                       docs/field.md, of the lab's kernels
+    python -m tests.field KERNEL…    these anew, the others as they were found last
 
 A guest of each kernel runs the jobs of programs.toml, each traced by `pte-trace run`. In that
-`perf stat` counts the write exceptions of user space, and time(1) has getrusage(2)'s faults.
+`perf stat` counts the write exceptions of user space, and time(1) has getrusage(2)'s faults. What
+was found is kept in docs/field/KERNEL.json, and docs/field.md is made of that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pte_trace import lab
 
 _CHECKOUT = Path(__file__).parents[2]
 _MADE = _CHECKOUT / "build/field"
-_PAGE = _CHECKOUT / "docs/field.md"
+_PAGE, _FOUND = _CHECKOUT / "docs/field.md", _CHECKOUT / "docs/field"
 _IN_GUEST = "--in-guest"
 _TIMEOUT = 3600.0
 # Write exceptions of user space: bit 1 of the x86 error code.
@@ -69,9 +70,23 @@ def main(arguments: Sequence[str]) -> None:
         for each in programs():
             print(json.dumps(traced(each)), flush=True)
         return
-    found = {kernel: list(_in_guest(kernel)) for kernel in arguments}
-    _PAGE.write_text("\n".join(page(found)) + "\n")
+    _FOUND.mkdir(exist_ok=True)
+    for kernel in arguments:
+        found = list(_in_guest(kernel))
+        (_FOUND / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
+    _PAGE.write_text("\n".join(page(_found_last())) + "\n")
     print(f"{_PAGE.relative_to(_CHECKOUT)} is written.")
+
+
+def _found_last() -> dict[str, list[Figures]]:
+    """By kernel, the oldest first; of a pair, the one without the optimization."""
+    found = {path.stem: json.loads(path.read_text()) for path in _FOUND.glob("*.json")}
+
+    def age(kernel: str) -> tuple[list[int], bool, str]:
+        release = next(each["release"] for each in found[kernel] if "release" in each)
+        return [int(part) for part in release.split(".")[:2]], not kernel.startswith("un"), kernel
+
+    return {kernel: found[kernel] for kernel in sorted(found, key=age)}
 
 
 def _in_guest(kernel: str) -> Iterator[Figures]:
