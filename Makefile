@@ -12,6 +12,8 @@ MATRIX ?= $(KERNELS) $(PAIRS)
 SUITES ?= trixie sid
 # Where somebody begins with nothing installed.
 NEWCOMERS ?= bookworm trixie sid
+# Where it is installed without a network.
+PACKAGED ?= bookworm trixie
 # Those that lack something.
 HOSTS ?= nokprobes nofentry nobtf
 TIMEOUT ?= 1800
@@ -199,7 +201,7 @@ test-suites-%:
 		unshare --mount sh tests/enter.sh $$root \
 		/usr/bin/$(subst python,python3,$(PYTEST)) tests/kernel
 
-# Two hours and more for each: both commands, as root and as a user with sudo.
+# An hour and a half for each: both commands, as root and as a user with sudo. CONTRIBUTING.md has the times.
 .PHONY: test-newcomer
 test-newcomer: setup ## README's two commands on bare Debian 12, 13 and unstable, as root and by sudo (hours)
 	@$(call install,debootstrap git)
@@ -207,13 +209,21 @@ test-newcomer: setup ## README's two commands on bare Debian 12, 13 and unstable
 		$(SUDO) $(BIN)/python -m tests.newcomer $$suite || exit 1; \
 	done
 
+# Debian 12 and 13, where one has it by the package, by pipx, and as the DaemonSet's image.
 .PHONY: test-package
-test-package: deb workloads ## The package's life in minimal roots of Debian 12 and 13: install, use, upgrade, purge
+test-package: deb workloads ## The package and pipx in minimal roots of $(PACKAGED): install, use, upgrade, remove
 	@$(call install,debootstrap)
-	@$(SUDO) $(BIN)/pte-trace lab fetch bookworm trixie
-	@for suite in bookworm trixie; do \
-		$(SUDO) $(BIN)/python -m tests.package $$suite $$suite || exit 1; \
-	done
+	@$(SUDO) $(BIN)/pte-trace lab fetch $(PACKAGED)
+	@for suite in $(PACKAGED); do for how in deb pipx; do \
+		echo "== $$how in $$suite"; \
+		$(SUDO) $(BIN)/python -m tests.package $$how $$suite $$suite || exit 1; \
+	done; done
+
+.PHONY: test-image
+test-image: workloads ## The DaemonSet's image, built by buildah, with a pod's rights in a guest
+	@$(call install,debootstrap buildah)
+	@$(SUDO) $(BIN)/pte-trace lab fetch $(KERNEL)
+	@$(SUDO) $(BIN)/python -m tests.image $(KERNEL)
 
 .PHONY: test-hosts
 test-hosts: workloads ## Kernels built without kprobes, trampolines or BTF, and what comes of it

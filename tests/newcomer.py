@@ -68,6 +68,15 @@ class Root:
         return subprocess.run(command, env={**clean, **path}, check=False).returncode
 
 
+def let_in(root: Path) -> None:
+    """Let a root have what this machine trusts, and Debian's archive as this machine sees it."""
+    if _KEYS.is_dir():
+        shutil.copytree(_KEYS, root / "usr/local/share/ca-certificates", dirs_exist_ok=True)
+    # An archive that stands still has a sid that has expired; its signature is looked at.
+    still = root / "etc/apt/apt.conf.d/archive-stands-still"
+    still.write_text('Acquire::Check-Valid-Until "false";\n')
+
+
 @contextmanager
 def bare(suite: str) -> Iterator[Root]:
     """A suite's minimal root, with the network and the archive of this machine."""
@@ -77,11 +86,7 @@ def bare(suite: str) -> Iterator[Root]:
         subprocess.run(["cp", "--archive", kept, path], check=True)
         shutil.copy("/etc/resolv.conf", path / "etc/resolv.conf")
         shutil.copy("/etc/hosts", path / "etc/hosts")
-        if _KEYS.is_dir():
-            shutil.copytree(_KEYS, path / "usr/local/share/ca-certificates", dirs_exist_ok=True)
-        # An archive that stands still has a sid that has expired; its signature is looked at.
-        still = path / "etc/apt/apt.conf.d/archive-stands-still"
-        still.write_text('Acquire::Check-Valid-Until "false";\n')
+        let_in(path)
         yield Root(path)
 
 

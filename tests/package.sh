@@ -9,24 +9,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # What root keeps for root is not the package's to remove.
 export XDG_CACHE_HOME=/run
 
-step() { echo "== $*"; }
-fails() {
-	if "$@"; then
-		echo "should have failed: $*"
-		exit 1
-	fi
-}
-# What apt, dpkg and the linker's cache write for any package is not ours.
-files() {
-	find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run \
-		-o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/cache -o -path /var/log \
-		-o -path "$PWD" -o -path /mnt \) -prune -o \( -name __pycache__ -prune \) -o -print |
-		grep -v '^/etc/\(passwd\|shadow\|group\|gshadow\)-\?$' | sort
-}
-metrics() {
-	python3 -c 'from urllib.request import urlopen
-print(urlopen("http://127.0.0.1:9818/metrics").read().decode())' 2>/dev/null
-}
+. tests/used.sh
 
 step "before"
 files >/tmp/before
@@ -38,29 +21,13 @@ pte-trace --version
 test -s /usr/share/man/man1/pte-trace.1.gz || test ! -d /usr/share/man
 getent passwd pte-trace
 
-step "doctor"
-pte-trace doctor
-
-step "run"
-pte-trace run --format json -o /tmp/run.json -- "$program" 23
-python3 -c 'import json
-rows = json.load(open("/tmp/run.json"))["vmas"]
-assert any(row["ptes_made_writable"] == 23 for row in rows), rows'
-
-step "record needs more, and says so"
-fails pte-trace record -o /tmp/r.parquet -- "$program" 23 2>/tmp/said
-grep 'sudo /usr/lib/pte-trace/bin/python3 -m pip install pandas plotly pyarrow' /tmp/said
+used "sudo /usr/lib/pte-trace/bin/python3"
 
 step "serve, as its user"
 . /etc/default/pte-trace
-setpriv --reuid pte-trace --regid pte-trace --clear-groups --inh-caps +bpf,+perfmon \
+served setpriv --reuid pte-trace --regid pte-trace --clear-groups --inh-caps +bpf,+perfmon \
 	--ambient-caps +bpf,+perfmon --bounding-set -all,+bpf,+perfmon \
-	env CACHE_DIRECTORY=/tmp/cache pte-trace serve $OPTIONS &
-served=$!
-until metrics | grep -q '^pte_trace_kernel_info'; do kill -0 $served; sleep 1; done
-metrics | grep '^pte_trace_hook_attached'
-kill $served
-wait $served
+	env CACHE_DIRECTORY=/tmp/cache pte-trace serve $OPTIONS
 
 step "upgraded: settings stay"
 echo 'OPTIONS="--by-pid"' >/etc/default/pte-trace
