@@ -70,8 +70,13 @@ def _of_guest(kernel: str) -> Found:
             sys.exit(done.stderr.decode())
         doctor = json.loads((Path(name) / "doctor.json").read_bytes())
         cases = list(ElementTree.parse(Path(name) / "table.xml").iter("testcase"))
-    inexact = [case.get("name") for case in cases if case.find("failure") is not None]
-    errors = [case.get("name") for case in cases if case.find("error") is not None]
+    wrong = {
+        str(case.get("name")).partition("[")[2].rstrip("]"): str(each.get("message")).splitlines()[
+            0
+        ]
+        for case in cases
+        for each in (*case.iter("failure"), *case.iter("error"))
+    }
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "release": doctor["kernel"]["release"],
@@ -79,7 +84,7 @@ def _of_guest(kernel: str) -> Found:
         "facts": {name: doctor["facts"][name] for name in ("preemptible", "realtime")},
         "hooks": doctor["hooks"],
         "rows": len(cases),
-        "not_exact": sorted(str(name) for name in (*inexact, *errors)),
+        "not_exact": dict(sorted(wrong.items())),
     }
 
 
@@ -139,7 +144,7 @@ def _worse(found: Mapping[str, Found]) -> Iterator[str]:
         return
     yield "## Rows that are not exact\n"
     for kernel, rows in inexact.items():
-        yield f"- `{kernel}`: {'; '.join(rows)}"
+        yield from (f"- `{kernel}`, `{row}`: {said}" for row, said in rows.items())
     yield ""
 
 
