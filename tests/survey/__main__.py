@@ -35,6 +35,9 @@ workload table of the tests (`tests/workloads/expected.toml`): each row is a pro
 and entries are known, and *exact* are the rows of which every figure was right, to the last fault.
 The kernels are the lab's (`pte-trace lab list`): Debian's, and some that it builds.
 
+On real-time kernels what write-protected hugetlb's pages, and a file's private ones, is `unknown`:
+their page tables' locks are not where those pages are found by.
+
 Of a kernel that is not here `pte-trace doctor --kernel FILE` says what the plan would be.
 """
 
