@@ -52,17 +52,9 @@ static long least(long least, long took)
 /* Each page is write-protected, and nobody else has it any more. */
 static void without_sharer(char *memory, size_t pages)
 {
-	pid_t child;
-
 	write_all(memory, pages, 3);
 	settle();
-	child = fork();
-	if (child < 0)
-		err(1, "fork");
-	if (!child)
-		_exit(0);
-	if (waitpid(child, NULL, 0) != child)
-		err(1, "waitpid");
+	fork_and_wait();
 }
 
 int main(int argc, char **argv)

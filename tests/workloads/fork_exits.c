@@ -9,16 +9,10 @@ int main(int argc, char **argv)
 {
 	size_t pages = pages_wanted(argc, argv);
 	char *memory = map_anonymous(pages);
-	pid_t child;
 
 	write_each(memory, pages, 1);
 	settle();
-	child = fork();
-	if (child < 0)
-		err(1, "fork");
-	if (child == 0)
-		_exit(0);
-	waitpid(child, NULL, 0);
+	fork_and_wait();
 	toggle(memory, pages);
 	account_now();	/* write-faults on what the account itself uses */
 	write_and_report(memory, pages);

@@ -9,18 +9,12 @@ int main(int argc, char **argv)
 {
 	size_t pages = pages_wanted(argc, argv);
 	char *other = map_anonymous(1), *memory = map_anonymous(pages + 1);
-	pid_t child;
 
 	write_each(other, 1, 1);
 	toggle(other, 1);
 	write_each(memory, pages + 1, 1);
 	settle();
-	child = fork();
-	if (child < 0)
-		err(1, "fork");
-	if (child == 0)
-		_exit(0);
-	waitpid(child, NULL, 0);
+	fork_and_wait();
 	if (munmap(memory + pages * PAGE, PAGE))
 		err(1, "munmap");
 	account_now();

@@ -85,6 +85,19 @@ static void settle(void)
 		err(1, "madvise");
 }
 
+/* A child had all that there is, and is gone. */
+static void fork_and_wait(void)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		err(1, "fork");
+	if (child == 0)
+		_exit(0);
+	if (waitpid(child, NULL, 0) != child)
+		err(1, "waitpid");
+}
+
 static void stay_on_this_cpu(void)
 {
 	cpu_set_t set;
