@@ -19,7 +19,6 @@ from pte_trace.views import diagnosis, text
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @click.option(
     "--kernel",
-    "kernel",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Say it of another kernel, from its vmlinux or a copy of its BTF.",
@@ -42,16 +41,12 @@ def doctor(as_json: bool, kernel: Path | None) -> None:
       pte-trace doctor --kernel vmlinux-6.12.0
     """
     found = _of_this_host() if kernel is None else offline.facts(offline.read(kernel))
-    planned = plan.make(found)
+    planned, file = plan.make(found), None if kernel is None else str(kernel)
     if as_json:
-        document = diagnosis.document(found, planned)
-        if kernel is not None:
-            document["kernel"]["file"] = str(kernel)
-        json.dump(document, sys.stdout, indent=2)
+        json.dump(diagnosis.document(found, planned, file), sys.stdout, indent=2)
         print()
     else:
-        of = None if kernel is None else str(kernel)
-        text.console(sys.stdout).print(diagnosis.page(found, planned, of))
+        text.console(sys.stdout).print(diagnosis.page(found, planned, file))
     sys.stdout.flush()
     if planned.refusal:
         raise HostError(planned.refusal.why, planned.refusal.mend)

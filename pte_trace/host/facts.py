@@ -232,7 +232,7 @@ def _types(btf: BTF) -> _Types:
     """Raises BTFError."""
     return _Types(
         kernel_types.missing(btf),
-        "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id"),
+        knows_current_task(btf),
         _casts(btf),
         sessions_unbounded(btf),
         {name: (btf.parameters(name), btf.function_id(name)) for name in TRACED_FUNCTIONS},
@@ -244,6 +244,11 @@ def _casts(btf: BTF) -> bool:
     return function_id is not None and all(
         type_id is not None and trial.casts(function_id, type_id) for type_id in types
     )
+
+
+def knows_current_task(btf: BTF) -> bool:
+    """Whether a program is told the current task with its type (bpf_get_current_task_btf())."""
+    return "BPF_FUNC_get_current_task_btf" in btf.enumerators("bpf_func_id")
 
 
 def sessions_unbounded(btf: BTF) -> bool | None:

@@ -28,6 +28,7 @@ from pte_trace.host.facts import (
     TRACED_FUNCTIONS,
     FunctionFacts,
     HostFacts,
+    knows_current_task,
     sessions_unbounded,
 )
 from pte_trace.kernel import kernel_types
@@ -76,21 +77,17 @@ def read(kernel: Path) -> Files:
         text = config.read_text(errors="replace") if config else None
     except OSError as error:
         raise HostError(f"{error.filename} cannot be read: {error.strerror}.", _WANTED) from None
-    release = suffix if suffix[:1].isdigit() else None
+    release, version = suffix if suffix[:1].isdigit() else None, None
     try:
-        if not data.startswith(_ELF):
-            return Files(BTF(data), symbols, text, release)
-        types, own = _of_elf(data)
+        types, own = _of_elf(data) if data.startswith(_ELF) else (BTF(data), None)
     except (BTFError, ELFError) as error:
         problem = error.problem if isinstance(error, BTFError) else "it is damaged"
         raise HostError(f"The types in {kernel} cannot be read: {problem}.", _WANTED) from None
     if types is None:
         raise HostError(f"{kernel} has no type information (.BTF).", _WANTED)
-    banner = _BANNER.search(data)
-    if banner:
+    if banner := _BANNER.search(data):
         release, version = (part.decode(errors="replace") for part in banner.groups())
-        return Files(types, own or symbols, text, release, version)
-    return Files(types, own or symbols, text, release)
+    return Files(types, own or symbols, text, release, version)
 
 
 _WANTED = (
@@ -149,7 +146,7 @@ def facts(files: Files) -> HostFacts:
         bpf_errno=errno.ENOSYS if symbols and "__x64_sys_bpf" not in symbols else None,
         btf=True,
         missing_members=kernel_types.missing(types),
-        current_task_btf="BPF_FUNC_get_current_task_btf" in types.enumerators("bpf_func_id"),
+        current_task_btf=knows_current_task(types),
         preemptible=preemptible,
         realtime=types.member("spinlock", "rlock") is None,
         sessions_unbounded=unbounded,

@@ -14,14 +14,13 @@ DEBIAN = {
     "trixie": "Debian 13, Linux 6.12: clean and huge pages and NUMA hints too, since 6.2",
     "sid": "Debian unstable: the newest kernel that Debian has",
 }
-# The package that points to a suite's newest kernel of a kind, by what a name ends in. Those for
-# virtual machines ("cloud") are not here: they have no 9p, by which a guest sees this machine.
-_KINDS = {"-rt": "linux-image-rt-amd64"}
-_USUAL = "linux-image-amd64"
+# What the name of a suite's kernel that may be preempted anywhere has at its end. Those for virtual
+# machines ("cloud") are not here: they have no 9p, by which a guest sees this machine.
+_REALTIME = "-rt"
 FURTHER = {
-    "bookworm-rt": "Debian 12's real-time kernel, Linux 6.1",
-    "trixie-rt": "Debian 13's real-time kernel, Linux 6.12",
-    "sid-rt": "Debian unstable's real-time kernel",
+    f"bookworm{_REALTIME}": "Debian 12's real-time kernel, Linux 6.1",
+    f"trixie{_REALTIME}": "Debian 13's real-time kernel, Linux 6.12",
+    f"sid{_REALTIME}": "Debian unstable's real-time kernel",
     "bookworm-backports": "A newer kernel for Debian 12",
     "trixie-backports": "A newer kernel for Debian 13",
     "experimental": "The newest kernel that Debian tries out, where it has one",
@@ -47,10 +46,8 @@ class Kernel:
 
 def package_of(name: str) -> tuple[str, str]:
     """The suite that a kernel of Debian's is in, and the package that points to the newest."""
-    for end, package in _KINDS.items():
-        if name.endswith(end):
-            return name.removesuffix(end), package
-    return name, _USUAL
+    suite = name.removesuffix(_REALTIME)
+    return suite, f"linux-image{_REALTIME if suite != name else ''}-amd64"
 
 
 def check_names(names: Iterable[str], known: Iterable[str] = KERNELS) -> None:

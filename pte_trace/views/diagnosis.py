@@ -70,13 +70,13 @@ def _function(
     return name, known, _TRIED[function.fentry], session, _TRIED[function.kprobe]
 
 
-def page(facts: HostFacts, plan: Plan, kernel: str | None = None) -> RenderableType:
+def page(facts: HostFacts, plan: Plan, file: str | None = None) -> RenderableType:
     """The verdict, the facts, what was tried, the plan, and what it cannot do as it should.
 
-    *kernel*: the file that the facts are of, where nothing could be tried.
+    *file*: a kernel's, that the facts are of: nothing could be tried.
     """
     found = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _facts(facts) if kernel is None else _facts(facts)[:1]:
+    for name, value in _facts(facts) if file is None else _facts(facts)[:1]:
         found.add_row(Text(name), Text(printable(value)))
     found.add_row(Text("preemptible kernel"), Text(_SAID[facts.preemptible]))
     found.add_row(Text("real-time kernel"), Text(_SAID[facts.realtime]))
@@ -92,8 +92,8 @@ def page(facts: HostFacts, plan: Plan, kernel: str | None = None) -> RenderableT
 
     verdict = "cannot be traced as things are" if plan.refusal else "can be traced"
     subject, known = "This host", "tried for an instant"
-    if kernel is not None:
-        subject, known = f"The kernel of {printable(kernel)}", "as its files tell; none was tried"
+    if file is not None:
+        subject, known = f"The kernel of {printable(file)}", "as its files tell; none was tried"
     parts: list[RenderableType] = [
         Text(f"{subject} {verdict}.", style="bold"),
         *(Text(), found, Text()),
@@ -144,13 +144,18 @@ def _refusal(refusal: Refusal | None) -> dict[str, str] | None:
     return {"why": refusal.why, "mend": refusal.mend} if refusal else None
 
 
-def document(facts: HostFacts, plan: Plan) -> dict[str, Any]:
+def document(facts: HostFacts, plan: Plan, file: str | None = None) -> dict[str, Any]:
     """Facts (null is unknown), functions as tried, the plan, and why there is none.
 
-    ``refusal_by_process``: why a process cannot be traced by its PID, nor a command.
+    ``refusal_by_process``: why a process cannot be traced by its PID, nor a command. *file* as in
+    `page`.
     """
     return {
-        "kernel": {"release": facts.release, "optimization": facts.behavior.optimization},
+        "kernel": {
+            "release": facts.release,
+            "optimization": facts.behavior.optimization,
+            **({} if file is None else {"file": file}),
+        },
         "facts": {
             "machine": facts.machine,
             "capabilities": sorted(facts.capabilities) if facts.capabilities is not None else None,
