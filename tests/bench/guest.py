@@ -54,14 +54,21 @@ def _shown(figure: float | None) -> str:
 
 
 def measured(
-    module: str, kernel: str, timeout: float, *, cpus: int = 1, plugin: str | None = None
+    module: str,
+    kernel: str,
+    timeout: float,
+    *,
+    cpus: int = 1,
+    plugin: str | None = None,
+    icount: bool = True,
 ) -> Any:
     """What *module*'s `measure` returned in a guest of *kernel*; ends the program if it failed.
 
-    It counts instructions, or has QEMU's *plugin* do that.
+    It counts instructions, or has QEMU's *plugin* do that; without *icount* nobody does.
     """
     command = ("python", "-m", module, _IN_GUEST)
-    done = lab.run(kernel, command, icount=not plugin, cpus=cpus, plugin=plugin, timeout=timeout)
+    icount = icount and not plugin
+    done = lab.run(kernel, command, icount=icount, cpus=cpus, plugin=plugin, timeout=timeout)
     if done.returncode:
         sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
     return json.loads(done.stdout.splitlines()[-1])

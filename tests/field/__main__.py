@@ -13,19 +13,19 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pte_trace import lab
+from pte_trace.counted.counters import AVOIDABLE
+from tests import by_kernel
+from tests.bench import guest
 
 _CHECKOUT = Path(__file__).parents[2]
 _MADE = _CHECKOUT / "build/field"
-_PAGE, _FOUND = _CHECKOUT / "docs/field.md", _CHECKOUT / "docs/field"
-_IN_GUEST = "--in-guest"
+PAGE, FOUND = _CHECKOUT / "docs/field.md", _CHECKOUT / "docs/field"
 _TIMEOUT = 3600.0
 # Write exceptions of user space: bit 1 of the x86 error code.
 _WRITES = ("-e", "exceptions:page_fault_user", "--filter", "error_code & 2")
@@ -51,8 +51,6 @@ with it. What is at most saved, by what one kernel alone tells, is *made writabl
 """
 # Without the optimization, and with it.
 _PAIRS = (("unpatched", "patched"), ("unpatched-6.12", "patched-6.12"))
-# What else differs between two runs of a pair is chance.
-_AVOIDABLE = ("mprotect", "uffd_unprotect", "numa_hint")
 
 Figures = dict[str, Any]
 
@@ -65,37 +63,18 @@ def programs() -> list[dict[str, str]]:
     return found
 
 
-def main(arguments: Sequence[str]) -> None:
-    if list(arguments) == [_IN_GUEST]:
-        for each in programs():
-            print(json.dumps(traced(each)), flush=True)
-        return
-    _FOUND.mkdir(exist_ok=True)
-    for kernel in arguments:
-        found = list(_in_guest(kernel))
-        (_FOUND / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
-    _PAGE.write_text("\n".join(page(_found_last())) + "\n")
-    print(f"{_PAGE.relative_to(_CHECKOUT)} is written.")
+def measure() -> Figures:
+    """In the guest: the figures of each program."""
+    return {"release": os.uname().release, "programs": [traced(each) for each in programs()]}
 
 
-def _found_last() -> dict[str, list[Figures]]:
-    """By kernel, the oldest first; of a pair, the one without the optimization."""
-    found = {path.stem: json.loads(path.read_text()) for path in _FOUND.glob("*.json")}
-
-    def age(kernel: str) -> tuple[list[int], bool, str]:
-        release = next(each["release"] for each in found[kernel] if "release" in each)
-        return [int(part) for part in release.split(".")[:2]], not kernel.startswith("un"), kernel
-
-    return {kernel: found[kernel] for kernel in sorted(found, key=age)}
-
-
-def _in_guest(kernel: str) -> Iterator[Figures]:
-    print(f"{len(programs())} programs on {kernel}", flush=True)
-    command = ["python", "-m", "tests.field", _IN_GUEST]
-    done = lab.run(kernel, command, cpus=1, timeout=_TIMEOUT)
-    if done.returncode:
-        sys.exit(done.stderr.decode())
-    yield from map(json.loads, done.stdout.decode().splitlines())
+def main(*kernels: str) -> None:
+    for kernel in kernels:
+        print(f"{len(programs())} programs on {kernel}", flush=True)
+        found = guest.measured("tests.field", kernel, _TIMEOUT, icount=False)
+        by_kernel.keep(FOUND, kernel, found)
+    PAGE.write_text(page(by_kernel.kept(FOUND)))
+    print(f"{PAGE.relative_to(_CHECKOUT)} is written.")
 
 
 def traced(program: Mapping[str, str]) -> Figures:
@@ -144,7 +123,6 @@ def _counted(document: Mapping[str, Any]) -> Figures:
         return found
 
     return {
-        "release": document["kernel"]["release"],
         "user": total("write_faults_origin", "user"),
         "errors": total("write_faults", "error"),
         "writable": total("ptes_made_writable"),
@@ -159,8 +137,12 @@ def _counted(document: Mapping[str, Any]) -> Figures:
     }
 
 
-def page(found: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
-    """docs/field.md, of the figures by kernel."""
+def page(found: Mapping[str, Figures]) -> str:
+    """docs/field.md, of what was found last on each kernel."""
+    return "\n".join(_lines({kernel: of["programs"] for kernel, of in found.items()})) + "\n"
+
+
+def _lines(found: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
     yield _INTRODUCTION
     for at, program in enumerate(programs()):
         command = program["command"].replace("$FIELD/", "")
@@ -199,7 +181,7 @@ def _row(kernel: str, figures: Figures) -> str:
 
 
 def _avoidable(figures: Figures) -> int:
-    return sum(figures["protected_by"]["wp_reuse"][cause] for cause in _AVOIDABLE)
+    return sum(figures["protected_by"]["wp_reuse"][cause] for cause in AVOIDABLE)
 
 
 def _saved(kernel: str, without: Figures, with_it: Figures) -> str:
@@ -221,4 +203,4 @@ def _causes(counted: Mapping[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    guest.program(measure, main)

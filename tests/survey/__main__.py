@@ -14,17 +14,17 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pte_trace import lab
 from pte_trace.host.plan import HOOKS
+from tests import by_kernel
+from tests.bench import guest
 
 _CHECKOUT = Path(__file__).parents[2]
 PAGE, FOUND = _CHECKOUT / "docs/kernels.md", _CHECKOUT / "docs/kernels"
-_IN_GUEST = "--in-guest"
 _TIMEOUT = 2400.0
 _TABLE = ("tests/kernel/test_workloads.py", "--disable-plugin-autoload", "-p", "pytest_timeout")
 _INTRODUCTION = """\
@@ -44,35 +44,15 @@ Of a kernel that is not here `pte-trace doctor --kernel FILE` says what the plan
 Found = dict[str, Any]
 
 
-def main(arguments: Sequence[str]) -> None:
-    if arguments[:1] == [_IN_GUEST]:
-        in_guest(Path(arguments[1]))
-        return
-    FOUND.mkdir(exist_ok=True)
-    for kernel in arguments:
-        print(f"{kernel}", flush=True)
-        found = _of_guest(kernel)
-        (FOUND / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
-    PAGE.write_text(page())
-    print(f"{PAGE.relative_to(_CHECKOUT)} is written.")
-
-
-def in_guest(directory: Path) -> None:
-    """Put the doctor's words and the table's results into *directory*."""
-    doctor = subprocess.run(["pte-trace", "doctor", "--json"], stdout=subprocess.PIPE, check=False)
-    (directory / "doctor.json").write_bytes(doctor.stdout)
-    table = [*_TABLE, "-q", "-p", "no:cacheprovider", f"--junitxml={directory}/table.xml"]
-    subprocess.run([sys.executable, "-m", "pytest", *table], check=False)
-
-
-def _of_guest(kernel: str) -> Found:
+def measure() -> Found:
+    """In the guest: what the doctor says, and which rows are not exact and why."""
+    said = subprocess.run(["pte-trace", "doctor", "--json"], stdout=subprocess.PIPE, check=False)
+    doctor = json.loads(said.stdout)
     with tempfile.TemporaryDirectory() as name:
-        command = ["python", "-m", "tests.survey", _IN_GUEST, name]
-        done = lab.run(kernel, command, cpus=1, timeout=_TIMEOUT, rwdirs=[Path(name)])
-        if done.returncode:
-            sys.exit(done.stderr.decode())
-        doctor = json.loads((Path(name) / "doctor.json").read_bytes())
-        cases = list(ElementTree.parse(Path(name) / "table.xml").iter("testcase"))
+        results = Path(name) / "table.xml"
+        table = [*_TABLE, "-q", "-p", "no:cacheprovider", f"--junitxml={results}"]
+        subprocess.run([sys.executable, "-m", "pytest", *table], check=False)
+        cases = list(ElementTree.parse(results).iter("testcase"))
     wrong = {
         str(case.get("name")).partition("[")[2].rstrip("]"): str(each.get("message")).splitlines()[
             0
@@ -91,15 +71,18 @@ def _of_guest(kernel: str) -> Found:
     }
 
 
-def page() -> str:
+def main(*kernels: str) -> None:
+    for kernel in kernels:
+        print(kernel, flush=True)
+        found = guest.measured("tests.survey", kernel, _TIMEOUT, icount=False)
+        by_kernel.keep(FOUND, kernel, found)
+    PAGE.write_text(page(by_kernel.kept(FOUND)))
+    print(f"{PAGE.relative_to(_CHECKOUT)} is written.")
+
+
+def page(found: Mapping[str, Found]) -> str:
     """docs/kernels.md, of what was found last of each kernel."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted(FOUND.glob("*.json"))}
-    ordered = dict(sorted(found.items(), key=lambda each: _numbers(each[1]["release"])))
-    return "\n".join([_INTRODUCTION, *_overview(ordered), "", *_hooks(ordered), *_worse(ordered)])
-
-
-def _numbers(release: str) -> tuple[tuple[int, ...], str]:
-    return tuple(int(part) for part in release.split("-")[0].split("+")[0].split(".")), release
+    return "\n".join([_INTRODUCTION, *_overview(found), "", *_hooks(found), *_worse(found)])
 
 
 def _overview(found: Mapping[str, Found]) -> Iterator[str]:
@@ -152,4 +135,4 @@ def _worse(found: Mapping[str, Found]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    guest.program(measure, main)

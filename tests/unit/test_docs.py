@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import by_kernel
+from tests.field import __main__ as field
 from tests.scripts import script
+from tests.survey import __main__ as survey
 
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("deploy/*.md")])
@@ -28,6 +31,12 @@ def test_the_first_page_leads_to_all_of_docs() -> None:
     linked = set(_LINK.findall((PROJECT / "README.md").read_text("utf-8")))
     pages = {f"docs/{each.name}" for each in PROJECT.glob("docs/*.md")}
     assert pages <= linked
+
+
+def test_the_pages_of_kernels_are_made_of_what_was_found() -> None:
+    """`make field` and `make survey` write them."""
+    for each in (field, survey):
+        assert each.PAGE.read_text("utf-8") == each.page(by_kernel.kept(each.FOUND))
 
 
 def test_every_issue_form_asks_for_what_the_doctor_says() -> None:
