@@ -331,25 +331,30 @@ results: setup ## Rewrite docs/results.md: the benchmarks with and without the o
 	$(BIN)/python docs/results.py
 
 # The four usual kernels, the pairs, and Debian's further ones that there are.
-SURVEYED ?= bullseye bookworm bookworm-rt bookworm-backports patched unpatched trixie trixie-rt \
-	trixie-backports patched-6.12 unpatched-6.12 sid sid-rt experimental
+SURVEYED ?= bullseye bookworm bookworm+no5lvl bookworm-rt bookworm-backports patched unpatched trixie \
+	trixie+no5lvl trixie+preempt=full trixie-rt trixie-backports patched-6.12 unpatched-6.12 sid \
+	sid+no5lvl sid+preempt=full sid-rt experimental
 
 .PHONY: survey
 survey: workloads ## Write docs/kernels.md: the plan and the workload table on each of $(SURVEYED)
 	$(BIN)/python -m tests.survey $(SURVEYED)
 
-# Real programs, and what their jobs are made with. Debian starts a Redis where it installs one.
+# Real programs, and what their jobs are made with. Debian starts the servers where it installs them.
 FIELD_PACKAGES := luajit libgc-dev default-jdk-headless nodejs golang-go pypy3 php-cli sbcl ruby \
-	redis-server stress-ng time
-FIELD ?= unpatched patched sid
+	redis-server postgresql stress-ng criu time
+FIELD_SERVICES := redis-server postgresql
+FIELD ?= unpatched patched unpatched-6.12 patched-6.12 unpatched-6.12+transparent_hugepage=never \
+	patched-6.12+transparent_hugepage=never sid sid+transparent_hugepage=never bullseye
 
 .PHONY: field
 field: workloads peers ## Write docs/field.md: real programs under `run`, on each of $(FIELD)
-	@set -e; fresh=$$(command -v redis-server || echo fresh); \
+	@set -e; fresh=; for service in $(FIELD_SERVICES); do \
+		dpkg -s "$$service" >/dev/null 2>&1 || fresh="$$fresh $$service.service"; \
+	done; \
 	$(call install,$(FIELD_PACKAGES)); \
-	if [ "$$fresh" = fresh ]; then \
-		$(SUDO) systemctl disable --now redis-server.service >/dev/null 2>&1 || true; \
-	fi
+	for service in $$fresh; do \
+		$(SUDO) systemctl disable --now "$$service" >/dev/null 2>&1 || true; \
+	done
 	@mkdir -p build/field/java
 	gcc -O2 -o build/field/incremental tests/field/jobs/incremental.c -lgc
 	javac -d build/field/java tests/field/jobs/Garbage.java

@@ -56,7 +56,7 @@ BPF_ARRAY(in_flight, struct faults, 1);
 BPF_TABLE("lru_hash", u32, struct fault, attempts, 4096);
 
 /* When an entry that faults looked at before its lock was taken was last settled by one of them. */
-BPF_TABLE("lru_hash", u64, u32, settled, 4096);
+BPF_TABLE("lru_hash", u64, u32, settled, 1024);
 
 static struct fault *slot_of(u32 thread)
 {

@@ -19,9 +19,10 @@
 
 /*
  * Where the kernel maps all physical memory (page_offset_base), and where its struct pages are
- * (vmemmap_base; 0: not known). Taken from a page table whose place is known in three ways: by its
- * entry, its address, and its lock, which is in its struct page. Bits that mark encrypted memory are
- * in every entry alike, so they cancel out.
+ * (vmemmap_base; 0: not known). The first is taken from a page table whose place is known by its
+ * entry and by its address, the second from the stack we run on, of which the kernel keeps the struct
+ * pages and its page table tells the frames. Bits that mark encrypted memory are in every entry
+ * alike, so they cancel out.
  */
 struct memory_map {
 	u64 base;
@@ -35,27 +36,6 @@ BPF_ARRAY(memory_map, struct memory_map, 1);
 static bool is_map(u64 address)
 {
 	return !(address & ((1ULL << PUD_SHIFT) - 1));
-}
-
-static void learn_memory_map(struct vm_fault *vmf)
-{
-	struct memory_map *map = VALUE_OF(memory_map);
-	u64 pmd = 0, frame, table, page;
-
-	if (map->base)
-		return;
-	bpf_probe_read_kernel(&pmd, sizeof(pmd), PROBE(vmf, pmd));
-	if (!(pmd & ENTRY_PRESENT) || pmd & ENTRY_HUGE)
-		return;
-	frame = pmd & ENTRY_FRAME;
-	table = ((u64)PROBE(vmf, pte) & PAGE_MASK) - frame;
-	if (!is_map(table))
-		return;
-	/* Where a lock is larger than a word, as on real-time kernels, it is elsewhere. */
-	page = ((u64)PROBE(vmf, ptl) & -STRUCT_PAGE_SIZE) - frame / PAGE_SIZE * STRUCT_PAGE_SIZE;
-	if (STRUCT_PAGE_KNOWN && is_map(page))
-		map->pages = page;
-	map->base = table;
 }
 
 static u64 place_in(u64 table, u64 address, u32 shift)
@@ -108,4 +88,37 @@ static struct leaf leaf_at(u64 pgd, u64 base, u64 address, volatile u64 *next)
 	leaf.place = pte_in(table, address);
 	leaf.shift = PAGE_SHIFT;
 	return leaf;
+}
+
+static u64 where_pages_are(struct vm_fault *vmf, u64 base)
+{
+#if STRUCT_PAGE_KNOWN && defined(HAVE_STACK_PAGES)
+	struct task_struct *current = (void *)bpf_get_current_task();
+	struct vm_struct *stack = PROBE(current, stack_vm_area);
+	u64 pgd = (u64)PROBE(PROBE(PROBE(vmf, vma), vm_mm), pgd), next;
+	struct leaf leaf = leaf_at(pgd, base, (u64)PROBE(stack, addr), &next);
+	u64 page = entry_at((u64)PROBE(stack, pages)), frame = entry_at(leaf.place) & ENTRY_FRAME;
+	u64 pages = page - frame / PAGE_SIZE * STRUCT_PAGE_SIZE;
+
+	return page && frame && leaf.shift == PAGE_SHIFT && is_map(pages) ? pages : 0;
+#else
+	return 0;
+#endif
+}
+
+static void learn_memory_map(struct vm_fault *vmf)
+{
+	struct memory_map *map = VALUE_OF(memory_map);
+	u64 pmd = 0, base;
+
+	if (map->base)
+		return;
+	bpf_probe_read_kernel(&pmd, sizeof(pmd), PROBE(vmf, pmd));
+	if (!(pmd & ENTRY_PRESENT) || pmd & ENTRY_HUGE)
+		return;
+	base = ((u64)PROBE(vmf, pte) & PAGE_MASK) - (pmd & ENTRY_FRAME);
+	if (!is_map(base))
+		return;
+	map->pages = where_pages_are(vmf, base);
+	map->base = base;
 }

@@ -38,6 +38,8 @@ _AT_MOST = {
 }
 # What anything that tracing adds on sid may take of what it adds on bookworm.
 _ON_SID = 1.3
+# Of the kernel's memory, by default.
+_TABLES_MB = 32
 _MEMORY_ON = (2, 64)
 
 _INTRODUCTION = """\
@@ -205,6 +207,11 @@ def limits() -> Iterator[Limit]:
     for kind in (*_FAULTS, *(f"{change} of one page" for change in _CHANGES)):
         added = _added(sid, _EVERYTHING, kind) / _added(bookworm, _EVERYTHING, kind)
         yield Limit(f"{_called(kind)}, everything, on `sid`: of that on `bookworm`", _ON_SID, added)
+    for kernel in _KERNELS:
+        if "memory" in (figures := _read(kernel)):
+            taken = _of_all_tables(figures, cpus=max(_MEMORY_ON)) / 1e6
+            what = f"all tables of `serve` on `{kernel}`, {max(_MEMORY_ON)} CPUs: MB"
+            yield Limit(what, _TABLES_MB, taken)
     pages = [_per_page(bookworm, change) for change in _CHANGES]
     looking = sum(added for _, added in pages)
     yield Limit("a PTE that is looked at after a change: instructions", 25, looking)
@@ -308,17 +315,23 @@ def _by_kernel(kernels: dict[str, Figures], kind: str) -> Iterator[str]:
     yield ""
 
 
-def _memory(figures: Figures) -> Iterator[str]:
-    """Of what a user has at once; what each CPU has comes to it."""
+def _of_all_tables(figures: Figures, cpus: int) -> int:
+    """Bytes: of what a user has at once; what each CPU has comes to it."""
     taken = figures["memory"]
+    return int(taken["once"] + cpus * taken["for each CPU"])
+
+
+def _memory(figures: Figures) -> Iterator[str]:
     yield "## Memory of the kernel"
     yield ""
     yield "What all tables take, whatever is in them, as the kernel of `sid` says of each in a"
-    yield "guest of one CPU. For more it is added up: of one table each CPU has its own."
+    yield "guest of one CPU. For more it is added up: of one table each CPU has its own. Where"
+    yield "processes are followed, as by `run`, there comes to it a byte for each PID there can be:"
+    yield "4.2 MB."
     yield ""
     yield from _head("CPUs", "MB")
     for cpus in _MEMORY_ON:
-        yield _row(f"{cpus}", f"{(taken['once'] + cpus * taken['for each CPU']) / 1e6:.1f}")
+        yield _row(f"{cpus}", f"{_of_all_tables(figures, cpus) / 1e6:.1f}")
     yield ""
 
 

@@ -247,7 +247,6 @@ def kernel_btf(
             Field("pmd", write.pointer(pte_t)),
             Field("orig_pte", pte_t),
             Field("pte", write.pointer(pte_t)),
-            Field("ptl", address),
         ),
     )
     write.struct(
@@ -289,8 +288,14 @@ def kernel_btf(
             Field("self_exec_id", u64),
             Field("cgroups", to("css_set")),
             Field("stack", address),
+            Field("stack_vm_area", to("vm_struct")),
             Field("exit_code", u32),
         ),
+    )
+    write.struct(
+        "vm_struct",
+        Field("next", address),
+        *of("vm_struct", Field("addr", address), Field("pages", address)),
     )
     write.struct(
         "css_set", Field("subsys", address), *of("css_set", Field("dfl_cgrp", to("cgroup")))

@@ -27,7 +27,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
         "vm_ops",
         "anon_vma",
     ),
-    "vm_fault": ("vma", "flags", "address", "orig_pte", "pmd", "pte", "ptl"),
+    "vm_fault": ("vma", "flags", "address", "orig_pte", "pmd", "pte"),
     "mm_struct": ("pgd", "start_brk", "brk", "start_stack"),
     "task_struct": (
         "pid",
@@ -65,6 +65,10 @@ OPTIONAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "HAVE_MM_OWNER": {"mm_struct": ("owner",)},
     "HAVE_REAL_ADDRESS": {"vm_fault": ("real_address",)},
+    "HAVE_STACK_PAGES": {
+        "task_struct": ("stack_vm_area",),
+        "vm_struct": ("addr", "pages"),
+    },
     "HAVE_USER_PATH": {"backing_file": ("user_path",)},
 }
 

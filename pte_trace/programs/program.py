@@ -54,13 +54,13 @@ class Capacity:
     records: int = DEFAULT_VMAS
     remainders: int = 512
     files: int = DEFAULT_VMAS // 8
-    births: int = DEFAULT_VMAS // 2
-    threads: int = 16384
+    births: int = DEFAULT_VMAS // 8
+    threads: int = 4096
 
     @classmethod
     def of(cls, vmas: int) -> Capacity:
         """What so many VMAs take: their names and births grow with them."""
-        return cls(records=vmas, files=max(64, vmas // 8), births=max(64, vmas // 2))
+        return cls(records=vmas, files=max(64, vmas // 8), births=max(64, vmas // 8))
 
     @property
     def timings(self) -> int:
@@ -69,8 +69,8 @@ class Capacity:
 
     @property
     def places(self) -> int:
-        """Of the last interval's VMAs too: the table of places forgets the oldest first."""
-        return 2 * self.records
+        """Of some of the last interval's VMAs too: the table of places forgets the oldest first."""
+        return self.records + self.records // 2
 
     @property
     def kernel_bytes(self) -> int:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,24 @@ def measured(
     cpus: int = 1,
     plugin: str | None = None,
     icount: bool = True,
+    options: Sequence[str] = (),
 ) -> Any:
     """What *module*'s `measure` returned in a guest of *kernel*; ends the program if it failed.
 
-    It counts instructions, or has QEMU's *plugin* do that; without *icount* nobody does.
+    It counts instructions, or has QEMU's *plugin* do that; without *icount* nobody does. The kernel
+    is booted with *options*.
     """
     command = ("python", "-m", module, _IN_GUEST)
     icount = icount and not plugin
-    done = lab.run(kernel, command, icount=icount, cpus=cpus, plugin=plugin, timeout=timeout)
+    done = lab.run(
+        kernel,
+        command,
+        icount=icount,
+        cpus=cpus,
+        plugin=plugin,
+        timeout=timeout,
+        options=options,
+    )
     if done.returncode:
         sys.exit(f"{kernel}: {done.stderr.decode(errors='replace')}")
     return json.loads(done.stdout.splitlines()[-1])

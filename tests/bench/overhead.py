@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from pte_trace.kernel import remembered, syscalls
 from pte_trace.kernel.btf import BTF
 from pte_trace.session import Session
 from tests.bench import guest
+from tests.kernel import tables
 
 PAGES, HUGE_PAGES = 1024, 7
 _CHECKOUT = Path(__file__).parents[2]
@@ -42,8 +43,6 @@ kfunc:handle_mm_fault { @fault[pid, args->vma->vm_start] = count(); }
 # What nothing that is attached where we are can be below.
 _RETURN_ZERO = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _WITHOUT = "untraced"
-# enum bpf_map_type (uapi/linux/bpf.h): per-CPU hashes and arrays
-_PER_CPU = (5, 6, 10)
 _TIMEOUT = 1800.0
 # What is measured, from what the program prints for so many pages, per page.
 _SMALL, _ONE, _HUGE = (PAGES,), (1,), (HUGE_PAGES, "huge")
@@ -163,18 +162,13 @@ def _took() -> dict[str, float]:
 
 
 def _memory() -> dict[str, int]:
-    """Bytes that the tables of this process take of the kernel's memory (bpf(2)'s fdinfo).
+    """Bytes that the tables of this process take of the kernel's memory.
 
     Those of tables that each CPU has one of are told apart; such a guest has one CPU.
     """
     taken = {"for each CPU": 0, "once": 0}
-    for file in Path("/proc/self/fdinfo").iterdir():
-        with suppress(OSError):  # the directory that is being read
-            lines = (line.partition(":") for line in file.read_text().splitlines())
-            told = {name: value for name, _, value in lines}
-            if "map_type" in told:
-                per_cpu = int(told["map_type"]) in _PER_CPU
-                taken["for each CPU" if per_cpu else "once"] += int(told["memlock"])
+    for table in tables.memory().values():
+        taken["for each CPU" if table.per_cpu else "once"] += table.bytes
     return taken
 
 

@@ -21,19 +21,6 @@ def manual() -> ModuleType:
     return script("manual")
 
 
-def test_what_is_installed_is_what_the_commands_say(manual: ModuleType) -> None:
-    """`make manual` writes it anew."""
-    files = manual.files()
-
-    assert {path: (ROOT / "share" / path).read_text() for path in files} == files
-
-
-def test_the_tables_are_of_the_counters_and_metrics_as_they_are_declared() -> None:
-    """`make manual` writes them anew."""
-    counters = script("counters")
-    assert {path: path.read_text("utf-8") for path in counters.written()} == counters.written()
-
-
 def test_the_package_installs_all_of_it(manual: ModuleType) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     installed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]

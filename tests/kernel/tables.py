@@ -1,4 +1,4 @@
-"""How full the tables of this process's BPF programs are."""
+"""How full the tables of this process's BPF programs are, and what they take."""
 
 from __future__ import annotations
 
@@ -6,16 +6,40 @@ import ctypes
 import os
 import struct
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 _SYS_BPF = 321
 _GET_NEXT_KEY, _INFO_BY_FD = 4, 15
 _INFO_SIZE = 80
 _NAME = slice(24, 40)
 _HASH = 1
+# enum bpf_map_type (uapi/linux/bpf.h): per-CPU hashes and arrays
+_PER_CPU = (5, 6, 10)
 _LONGEST_KEY = 4096
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Memory(NamedTuple):
+    """What one table takes of the kernel's memory, of each CPU's or in all."""
+
+    bytes: int
+    per_cpu: bool
+
+
+def memory() -> dict[str, Memory]:
+    """By the table's number, as bpf(2)'s fdinfo has it."""
+    found = {}
+    for file in Path("/proc/self/fdinfo").iterdir():
+        with suppress(OSError):  # the directory that is being read
+            lines = (line.partition(":") for line in file.read_text().splitlines())
+            told = {name: value.strip() for name, _, value in lines}
+            if "map_id" in told:
+                per_cpu = int(told["map_type"]) in _PER_CPU
+                found[told["map_id"]] = Memory(int(told["memlock"]), per_cpu)
+    return found
 
 
 def entries() -> Counter[str]:

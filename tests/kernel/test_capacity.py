@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,25 +101,3 @@ def test_the_total_stays_exact_when_processes_find_no_room_either(both: Both) ->
     (nobodys,) = (row for row in unattributed(cramped) if row["pid"] == 0)
     assert nobodys["write_faults"]["other"] > 0
     assert len(unattributed(cramped)) == FEW.remainders + 1
-
-
-def taken(session: Session) -> dict[str, int]:
-    """Bytes of the kernel's memory, by table."""
-    found = {}
-    for name, table in session.driver._tables.items():
-        told = dict(
-            line.split(":", 1)
-            for line in Path(f"/proc/self/fdinfo/{table.fd}").read_text().splitlines()
-        )
-        found[name] = int(told["memlock"])
-    return found
-
-
-@pytest.mark.parametrize("vmas", [Capacity.records, 50_000])
-def test_tables_take_what_is_said_of_them(vmas: int) -> None:
-    capacity = Capacity.of(vmas)
-    with Session(Filters(children=True), capacity=capacity) as made:
-        found = taken(made)
-    assert found["followed"] + capacity.kernel_bytes == pytest.approx(sum(found.values()), rel=0.1)
-    if vmas == Capacity.records:
-        assert sum(found.values()) <= 32e6

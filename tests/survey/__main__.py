@@ -3,6 +3,8 @@
     make survey                       docs/kernels.md, of the lab's kernels
     python -m tests.survey KERNEL…    these anew, the others as they were found last
 
+A KERNEL may have options to boot with, as trixie+preempt=full.
+
 A guest of each kernel asks the doctor and runs tests/kernel/test_workloads.py. What was found is
 kept in docs/kernels/KERNEL.json, and docs/kernels.md is made of that.
 """
@@ -33,10 +35,11 @@ _INTRODUCTION = """\
 `make survey` wrote this page. On each kernel it asked `pte-trace doctor` for the plan, and ran the
 workload table of the tests (`tests/workloads/expected.toml`): each row is a program whose faults
 and entries are known, and *exact* are the rows of which every figure was right, to the last fault.
-The kernels are the lab's (`pte-trace lab list`): Debian's, and some that it builds.
+The kernels are the lab's (`pte-trace lab list`): Debian's, and some that it builds. After a `+` is
+what one was booted with: else each has what Debian chose, and page tables of five levels.
 
-On real-time kernels what write-protected hugetlb's pages, and a file's private ones, is `unknown`:
-their page tables' locks are not where those pages are found by.
+A row is left out where the kernel has not what it is about: a real-time kernel has no huge pages,
+an old one no `userfaultfd(2)` that takes note of writes.
 
 Of a kernel that is not here `pte-trace doctor --kernel FILE` says what the plan would be.
 """
@@ -74,7 +77,8 @@ def measure() -> Found:
 def main(*kernels: str) -> None:
     for kernel in kernels:
         print(kernel, flush=True)
-        found = guest.measured("tests.survey", kernel, _TIMEOUT, icount=False)
+        name, *options = kernel.split("+")
+        found = guest.measured("tests.survey", name, _TIMEOUT, icount=False, options=options)
         by_kernel.keep(FOUND, kernel, found)
     PAGE.write_text(page(by_kernel.kept(FOUND)))
     print(f"{PAGE.relative_to(_CHECKOUT)} is written.")

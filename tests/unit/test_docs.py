@@ -39,6 +39,18 @@ def test_the_pages_of_kernels_are_made_of_what_was_found() -> None:
         assert each.PAGE.read_text("utf-8") == each.page(by_kernel.kept(each.FOUND))
 
 
+def test_the_manual_page_and_completions_are_what_the_commands_say() -> None:
+    """`make manual` writes them anew."""
+    files = script("manual").files()
+    assert {path: (PROJECT / "share" / path).read_text() for path in files} == files
+
+
+def test_the_tables_are_of_the_counters_and_metrics_as_they_are_declared() -> None:
+    """`make manual` writes them anew."""
+    written = script("counters").written()
+    assert {path: path.read_text("utf-8") for path in written} == written
+
+
 def test_every_issue_form_asks_for_what_the_doctor_says() -> None:
     forms = [each for each in PROJECT.glob(".github/ISSUE_TEMPLATE/*.yml") if each.stem != "config"]
     assert forms
