@@ -387,6 +387,11 @@ build/bench/%.so: tests/bench/%.c tests/workloads/markers.h | .venv/ready
 	@mkdir -p $(@D)
 	gcc -O2 -Wall -Wextra -shared -fPIC -o $@ $<
 
+.PHONY: bench-peers
+bench-peers: workloads peers ## Write docs/peers.md: what other tools count of the same faults, and what they cost
+	@$(BIN)/pte-trace lab fetch trixie
+	@$(BIN)/python -m tests.bench.peers
+
 # The headers are those of the kernel that is fetched: both are the newest of Debian 12.
 .PHONY: bench-start
 bench-start: peers ## What it takes to begin, and what stays resident, beside a BCC tool and bpftrace

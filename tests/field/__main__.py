@@ -3,9 +3,12 @@
     make field                       docs/field.md, of the lab's kernels
     python -m tests.field KERNEL…    these anew, the others as they were found last
 
-A guest of each kernel runs the jobs of programs.toml, each traced by `pte-trace run`. In that
-`perf stat` counts the write exceptions of user space, and time(1) has getrusage(2)'s faults. What
-was found is kept in docs/field/KERNEL.json, and docs/field.md is made of that.
+A KERNEL may have options to boot with, as sid+transparent_hugepage=never.
+
+A guest of each kernel runs the jobs of programs.toml twice, traced by `pte-trace run`. In that
+`perf stat` counts the write exceptions of user space and the signals they may have ended in, and
+time(1) has getrusage(2)'s faults. What was found is kept in docs/field/KERNEL.json, and
+docs/field.md is made of that.
 """
 
 from __future__ import annotations
@@ -27,8 +30,11 @@ _CHECKOUT = Path(__file__).parents[2]
 _MADE = _CHECKOUT / "build/field"
 PAGE, FOUND = _CHECKOUT / "docs/field.md", _CHECKOUT / "docs/field"
 _TIMEOUT = 3600.0
+_RUNS = 2
 # Write exceptions of user space: bit 1 of the x86 error code.
 _WRITES = ("-e", "exceptions:page_fault_user", "--filter", "error_code & 2")
+# SIGBUS and SIGSEGV, from the kernel.
+_SIGNALS = ("-e", "signal:signal_generate", "--filter", "sig == 7 || sig == 11")
 _INTRODUCTION = """\
 # In the field
 
@@ -39,18 +45,38 @@ pte-trace:
 - *exceptions*: write exceptions of user space, as `perf stat` counts them
   (`exceptions:page_fault_user`). They are the write faults of origin `user`, and those that ended
   in a signal.
+- *signals*: SIGSEGV and SIGBUS, as `perf stat` counts them (`signal:signal_generate`): a
+  collector's barrier, or a stress test that writes where it must not. Some may be of reads. No more
+  than these may *exceptions* be above *user writes*.
 - *getrusage*: minor and major faults of the job and what it waited for, reads among them.
 
-Threads and time make some of it chance: each job ran once on each kernel. Where *exceptions* are
-more than *user writes*, the rest are taken to be the job's own signals: a collector's barrier, or a
-stress test that writes where it must not. They were not counted apart.
+*huge* are huge pages that were made writable. Guests have `transparent_hugepage=always`, as Debian
+has, unless the kernel's name says otherwise: after a `+` is what it was booted with.
+
+Each job ran twice on each kernel, and the table has the first run. Threads and time make some of it
+chance: what that decides is what the second run had otherwise, which is said below the table.
 
 Of each pair of built kernels the first one is without the optimization of private mappings, and
 nothing else is different. What it *saved* is how many avoidable `wp_reuse` faults fewer there are
 with it. What is at most saved, by what one kernel alone tells, is *made writable*.
 """
 # Without the optimization, and with it.
-_PAIRS = (("unpatched", "patched"), ("unpatched-6.12", "patched-6.12"))
+_PAIRS = tuple(
+    (f"unpatched{of}", f"patched{of}")
+    for of in ("", "+transparent_hugepage=never", "-6.12", "-6.12+transparent_hugepage=never")
+)
+_COLUMNS = {
+    "writable": "made writable",
+    "huge": "huge",
+    "reuse": "wp_reuse",
+    "copy": "wp_copy",
+    "uffd": "wp_uffd",
+    "user": "user writes",
+    "exceptions": "exceptions",
+    "signals": "signals",
+    "getrusage": "getrusage",
+    "missed": "missed",
+}
 
 Figures = dict[str, Any]
 
@@ -64,14 +90,18 @@ def programs() -> list[dict[str, str]]:
 
 
 def measure() -> Figures:
-    """In the guest: the figures of each program."""
-    return {"release": os.uname().release, "programs": [traced(each) for each in programs()]}
+    """In the guest: the figures of each run of each program, by its name."""
+    return {
+        "release": os.uname().release,
+        "programs": {each["name"]: [traced(each) for _ in range(_RUNS)] for each in programs()},
+    }
 
 
 def main(*kernels: str) -> None:
     for kernel in kernels:
         print(f"{len(programs())} programs on {kernel}", flush=True)
-        found = guest.measured("tests.field", kernel, _TIMEOUT, icount=False)
+        name, *options = kernel.split("+")
+        found = guest.measured("tests.field", name, _TIMEOUT, icount=False, options=options)
         by_kernel.keep(FOUND, kernel, found)
     PAGE.write_text(page(by_kernel.kept(FOUND)))
     print(f"{PAGE.relative_to(_CHECKOUT)} is written.")
@@ -85,7 +115,18 @@ def traced(program: Mapping[str, str]) -> Figures:
         done = subprocess.run(
             [
                 *("pte-trace", "run", "--format", "json", "-o", str(counted), "--"),
-                *("perf", "stat", "-x", ",", "-o", str(exceptions), *_WRITES, "--", *job),
+                *(
+                    "perf",
+                    "stat",
+                    "-x",
+                    ",",
+                    "-o",
+                    str(exceptions),
+                    *_WRITES,
+                    *_SIGNALS,
+                    "--",
+                    *job,
+                ),
             ],
             capture_output=True,
             text=True,
@@ -94,18 +135,19 @@ def traced(program: Mapping[str, str]) -> Figures:
             check=False,
         )
         if done.returncode:
-            return {"name": program["name"], "failed": done.stderr[-2000:]}
+            return {"failed": done.stderr[-2000:]}
+        said = exceptions.read_text()
         return {
-            "name": program["name"],
-            "exceptions": _exceptions(exceptions.read_text()),
+            "exceptions": _events(said, "page_fault_user"),
+            "signals": _events(said, "signal_generate"),
             "getrusage": sum(map(int, usage.read_text().split()[-2:])),
             **_counted(json.loads(counted.read_text())),
         }
 
 
-def _exceptions(said: str) -> int | None:
+def _events(said: str, name: str) -> int | None:
     """None where the kernel has no such event."""
-    (count,) = (line.split(",")[0] for line in said.splitlines() if "page_fault_user" in line)
+    (count,) = (line.split(",")[0] for line in said.splitlines() if name in line)
     return int(count) if count.isdigit() else None
 
 
@@ -126,8 +168,10 @@ def _counted(document: Mapping[str, Any]) -> Figures:
         "user": total("write_faults_origin", "user"),
         "errors": total("write_faults", "error"),
         "writable": total("ptes_made_writable"),
+        "huge": total("pmds_made_writable"),
         "reuse": total("write_faults", "wp_reuse"),
         "copy": total("write_faults", "wp_copy"),
+        "uffd": total("write_faults", "wp_uffd"),
         "other": total("write_faults", "other"),
         "protected_by": {
             outcome: {cause: total("wp_protected_by", outcome, cause) for cause in causes}
@@ -142,42 +186,55 @@ def page(found: Mapping[str, Figures]) -> str:
     return "\n".join(_lines({kernel: of["programs"] for kernel, of in found.items()})) + "\n"
 
 
-def _lines(found: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
+def _lines(found: Mapping[str, Mapping[str, Sequence[Figures]]]) -> Iterator[str]:
     yield _INTRODUCTION
-    for at, program in enumerate(programs()):
+    for program in programs():
         command = program["command"].replace("$FIELD/", "")
         yield f"## {program['name']}\n\n`{command}`: {program['about']}.\n"
-        yield (
-            "| kernel | made writable | wp_reuse | of it | wp_copy | of it | user writes |"
-            " exceptions | getrusage | missed |"
-        )
-        yield "|---|---|---|---|---|---|---|---|---|---|"
-        for kernel, figures in found.items():
-            yield _row(kernel, figures[at])
+        runs = {kernel: of[program["name"]] for kernel, of in found.items()}
+        ran = {kernel: figures for kernel, (figures, *_) in runs.items() if "failed" not in figures}
+        yield f"| kernel | {' | '.join(_COLUMNS.values())} |"
+        yield f"|---|{'---|' * len(_COLUMNS)}"
+        for kernel, figures in ran.items():
+            yield f"| `{kernel}` | {' | '.join(_shown(figures[name]) for name in _COLUMNS)} |"
         yield ""
+        yield from (f"- `{kernel}`: the job failed here." for kernel in runs if kernel not in ran)
+        yield from _protectors(ran)
         for without, with_it in _PAIRS:
-            if without in found and with_it in found:
-                yield _saved(with_it, found[without][at], found[with_it][at])
-        yield program.get("says", "")
+            if without in ran and with_it in ran:
+                yield _saved(with_it, ran[without], ran[with_it])
+        yield from _differing(runs)
+        yield f"\n{says}" if (says := program.get("says", "")) else ""
 
 
-def _row(kernel: str, figures: Figures) -> str:
-    if "failed" in figures:
-        return f"| `{kernel}` | the job failed here |"
-    exceptions = figures["exceptions"]
-    cells = (
-        f"`{kernel}`",
-        f"{figures['writable']:,}",
-        f"{figures['reuse']:,}",
-        _causes(figures["protected_by"]["wp_reuse"]),
-        f"{figures['copy']:,}",
-        _causes(figures["protected_by"]["wp_copy"]),
-        f"{figures['user']:,}",
-        "-" if exceptions is None else f"{exceptions:,}",
-        f"{figures['getrusage']:,}",
-        f"{figures['missed']:,}",
-    )
-    return f"| {' | '.join(cells)} |"
+def _shown(figure: int | None) -> str:
+    return "-" if figure is None else f"{figure:,}"
+
+
+def _protectors(ran: Mapping[str, Figures]) -> Iterator[str]:
+    """What had write-protected the pages; kernels of which it is the same are one line."""
+    same: dict[str, list[str]] = {}
+    for kernel, figures in ran.items():
+        said = "; ".join(
+            f"{outcome}: {_causes(counted)}" for outcome, counted in figures["protected_by"].items()
+        )
+        same.setdefault(said, []).append(f"`{kernel}`")
+    yield from (f"- {', '.join(kernels)}: {said}." for said, kernels in same.items())
+
+
+def _differing(runs: Mapping[str, Sequence[Figures]]) -> Iterator[str]:
+    """What a second run had otherwise."""
+    for kernel, (first, *others) in runs.items():
+        for other in others:
+            if "failed" in first or "failed" in other:
+                continue
+            said = ", ".join(
+                f"{heading} {_shown(other[name])}"
+                for name, heading in _COLUMNS.items()
+                if other[name] != first[name]
+            )
+            if said:
+                yield f"- `{kernel}` again: {said}."
 
 
 def _avoidable(figures: Figures) -> int:
@@ -185,8 +242,6 @@ def _avoidable(figures: Figures) -> int:
 
 
 def _saved(kernel: str, without: Figures, with_it: Figures) -> str:
-    if "failed" in without or "failed" in with_it:
-        return f"- `{kernel}`: there is nothing to compare."
     saved, writable = _avoidable(without) - _avoidable(with_it), with_it["writable"]
     said = f"- `{kernel}`: saved {saved:,} faults, of {writable:,} PTEs made writable"
     if saved > 0 and writable:

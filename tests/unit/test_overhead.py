@@ -1,7 +1,8 @@
-"""docs/overhead.md: what was measured, and nothing else."""
+"""docs/overhead.md and docs/peers.md: what was measured, and nothing else."""
 
 from __future__ import annotations
 
+from tests.bench import peers
 from tests.scripts import script
 
 
@@ -9,6 +10,11 @@ def test_the_page_is_made_of_the_figures() -> None:
     """`python docs/overhead.py` writes it anew."""
     overhead = script("overhead")
     assert overhead.FILE.read_text("utf-8") == overhead.page()
+
+
+def test_the_page_of_other_tools_is_made_of_the_figures() -> None:
+    """`make bench-peers` writes it anew."""
+    assert peers.PAGE.read_text("utf-8") == peers.page()
 
 
 def test_what_was_measured_is_within_the_limits() -> None:
