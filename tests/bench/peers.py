@@ -49,7 +49,7 @@ _QUESTIONS = """\
 
 | question | pte-trace | perf stat | perf record | bpftrace |
 |---|---|---|---|---|
-| how many write-protect faults, to the last one | yes | of user space | of user space | where nothing is preempted |
+| how many write-protect faults | all | of user space | of user space | all, where none is skipped |
 | of which mapping | yes | no | by address, from each sample | yes |
 | was it reused or copied | yes | no | no | with a second program |
 | what had write-protected it | yes | no | no | no |

@@ -242,10 +242,14 @@ def _avoidable(figures: Figures) -> int:
 
 
 def _saved(kernel: str, without: Figures, with_it: Figures) -> str:
-    saved, writable = _avoidable(without) - _avoidable(with_it), with_it["writable"]
-    said = f"- `{kernel}`: saved {saved:,} faults, of {writable:,} PTEs made writable"
-    if saved > 0 and writable:
-        said += f" ({writable / saved:.1f} for each)"
+    fewer, writable = _avoidable(without) - _avoidable(with_it), with_it["writable"]
+    said = f"- `{kernel}`: saved {fewer:,} faults, of {writable:,} PTEs made writable"
+    if without["writable"]:
+        said = f"- `{kernel}`: made writable PTEs without the optimization as well"
+    elif not writable:
+        said = f"- `{kernel}`: saved nothing"
+    elif fewer > 0:
+        said += f" ({writable / fewer:.1f} for each)"
     if None not in (without["exceptions"], with_it["exceptions"]):
         fewer = without["exceptions"] - with_it["exceptions"]
         said += f"; exceptions are {abs(fewer):,} {'fewer' if fewer >= 0 else 'more'}"
