@@ -58,7 +58,8 @@ chance: what that decides is what the second run had otherwise, which is said be
 
 Of each pair of built kernels the first one is without the optimization of private mappings, and
 nothing else is different. What it *saved* is how many avoidable `wp_reuse` faults fewer there are
-with it. What is at most saved, by what one kernel alone tells, is *made writable*.
+with it. What is at most saved, by what one kernel alone tells, is *made writable*: where that is 0
+nothing was, and *exceptions* differ by chance, as they do from run to run.
 """
 # Without the optimization, and with it.
 _PAIRS = tuple(
