@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import tomllib
@@ -189,9 +190,11 @@ def page(found: Mapping[str, Figures]) -> str:
 
 def _lines(found: Mapping[str, Mapping[str, Sequence[Figures]]]) -> Iterator[str]:
     yield _INTRODUCTION
+    yield from _overview(found)
     for program in programs():
         command = program["command"].replace("$FIELD/", "")
         yield f"## {program['name']}\n\n`{command}`: {program['about']}.\n"
+        yield f"{program['says']}\n"
         runs = {kernel: of[program["name"]] for kernel, of in found.items()}
         ran = {kernel: figures for kernel, (figures, *_) in runs.items() if "failed" not in figures}
         yield f"| kernel | {' | '.join(_COLUMNS.values())} |"
@@ -205,7 +208,39 @@ def _lines(found: Mapping[str, Mapping[str, Sequence[Figures]]]) -> Iterator[str
             if without in ran and with_it in ran:
                 yield _saved(with_it, ran[without], ran[with_it])
         yield from _differing(runs)
-        yield f"\n{says}" if (says := program.get("says", "")) else ""
+        yield ""
+
+
+def _overview(found: Mapping[str, Mapping[str, Sequence[Figures]]]) -> Iterator[str]:
+    """The headline of each program, on the first pair that it ran on."""
+    yield "| program | avoidable faults without the optimization | with it | made writable |"
+    yield "|---|---|---|---|"
+    for name in (program["name"] for program in programs()):
+        for without, with_it in _PAIRS:
+            pair = [found[kernel][name][0] for kernel in (without, with_it) if kernel in found]
+            if len(pair) == 2 and not any("failed" in figures for figures in pair):
+                avoidable = " | ".join(f"{_avoidable(figures):,}" for figures in pair)
+                link = re.sub(r"[^a-z0-9 -]", "", name.lower()).replace(" ", "-")
+                yield f"| [{name}](#{link}) | {avoidable} | {pair[1]['writable']:,} |"
+                break
+    same, runs = _agreement(found)
+    yield ""
+    yield (
+        f"Of {runs:,} runs, those on all kernels, *user writes* are just perf's *exceptions* in"
+        f" {same:,}, and in the others that is explained below.\n"
+    )
+
+
+def _agreement(found: Mapping[str, Mapping[str, Sequence[Figures]]]) -> tuple[int, int]:
+    """In how many runs two counters are the same, and in how many both counted."""
+    counted = [
+        figures
+        for of in found.values()
+        for runs in of.values()
+        for figures in runs
+        if figures.get("exceptions") is not None
+    ]
+    return sum(figures["user"] == figures["exceptions"] for figures in counted), len(counted)
 
 
 def _shown(figure: int | None) -> str:
