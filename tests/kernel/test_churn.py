@@ -54,7 +54,7 @@ MOST_GROWTH = 4 << 20
 # Where readings are alike it is 10 bytes for each of 50,000.
 MOST_GROWTH_IN_LIKE_READINGS = 512 << 10
 READ_AT_ONCE = 500
-LEAST_READINGS = 4  # in each half: the first few are not yet like those after
+LEAST_READINGS = 10  # in each half: the first few are not yet like those after
 FEW_PIDS = 512
 STORMS = 4
 
