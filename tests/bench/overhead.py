@@ -43,6 +43,8 @@ kfunc:handle_mm_fault { @fault[pid, args->vma->vm_start] = count(); }
 # What nothing that is attached where we are can be below.
 _RETURN_ZERO = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _WITHOUT = "untraced"
+# The ways that users take: `run` and `serve` without options.
+_BY_DEFAULT = ("everything", "whole machine")
 _TIMEOUT = 1800.0
 # What is measured, from what the program prints for so many pages, per page.
 _SMALL, _ONE, _HUGE = (PAGES,), (1,), (HUGE_PAGES, "huge")
@@ -139,12 +141,13 @@ def measure() -> dict[str, Any]:
         "pages": PAGES,
         "ways": {},
         "programs": {},
+        "memory": {},
     }
     for name, way in _ways().items():
         with way as session:
             found["ways"][name] = _took()
-            if name == "whole machine":
-                found["memory"] = _memory()
+            if name in _BY_DEFAULT:
+                found["memory"][name] = _memory()
             if name == "everything" and isinstance(session, Session):
                 found["programs"] = {
                     name: account.verified_instructions

@@ -31,4 +31,7 @@ def test_what_was_measured_is_within_the_limits() -> None:
         "`mprotect(PROT_READ)` of one page, everything, on `sid`: of that on `bookworm`",
         "`mprotect(PROT_READ | PROT_WRITE)` of one page, everything, on `sid`: of that on"
         " `bookworm`",
+        "all tables of `run` on `bookworm`, 64 CPUs: MB",
+        "all tables of `run` on `trixie`, 64 CPUs: MB",
+        "all tables of `run` on `sid`, 64 CPUs: MB",
     ]
