@@ -90,9 +90,9 @@ _NOTES = """\
   mapping of a file or one that KSM merges needs), 95 on `sid`, and 170 on `bookworm`, where reading
   a word of the page is a call of a helper. By as much everything is above its limit on `trixie`.
   Of each word that is read from the kernel there, eight instructions of nine check its address.
-- *`run` in 32 MB of the kernel's memory.* It has a byte for each PID there can be, 4.2 MB: whether a
-  process is followed is asked at each fault, and a byte is read in two instructions. Two bits each
-  would do, but two processes that share a byte write to it at once, and one of them is lost.
+- *`run` in 32 MB of the kernel's memory.* It has a byte for each PID there can be, 4.2 MB: whether
+  a process is followed is asked at each fault, and that is had at once. Two bits each would do, but
+  where two processes that share a byte are begun at once, what is noted of one of them is lost.
 - *The time without a program at the entry.* Linux tells a program at a function's return nothing
   of when it was entered.
 
@@ -327,8 +327,8 @@ def _megabytes(taken: Mapping[str, int], cpus: int) -> float:
 def _memory(figures: Figures) -> Iterator[str]:
     yield "## Memory of the kernel"
     yield ""
-    yield "What all tables take, in MB, whatever is in them, as the kernel of `sid` says of each in a"
-    yield "guest of one CPU. For more it is added up: of one table each CPU has its own."
+    yield "What all tables take, in MB, whatever is in them, as the kernel of `sid` says of each in"
+    yield "a guest of one CPU. For more it is added up: of one table each CPU has its own."
     yield ""
     yield from _head("CPUs", *(f"`{command}`" for command in _TABLES_OF))
     for cpus in _MEMORY_ON:
