@@ -1,16 +1,27 @@
-"""What was found on each kernel of the lab, a file each, so that one can be asked anew."""
+"""What was found on each kernel of the lab, a file each, so that one can be asked anew.
+
+A kernel may have options to boot with behind its name, as trixie+preempt=full.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.bench import guest
 
-def keep(folder: Path, kernel: str, found: Any) -> None:
+
+def ask(module: str, kernels: Iterable[str], folder: Path, timeout: float) -> None:
+    """Keep in *folder* what *module*'s `measure` finds in a guest of each of *kernels*."""
     folder.mkdir(exist_ok=True)
-    (folder / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
+    for kernel in kernels:
+        print(kernel, flush=True)
+        name, *options = kernel.split("+")
+        found = guest.measured(module, name, timeout, icount=False, options=options)
+        (folder / f"{kernel}.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def kept(folder: Path) -> dict[str, Any]:

@@ -32,10 +32,12 @@ _MADE = _CHECKOUT / "build/field"
 PAGE, FOUND = _CHECKOUT / "docs/field.md", _CHECKOUT / "docs/field"
 _TIMEOUT = 3600.0
 _RUNS = 2
-# Write exceptions of user space: bit 1 of the x86 error code.
-_WRITES = ("-e", "exceptions:page_fault_user", "--filter", "error_code & 2")
-# SIGBUS and SIGSEGV, from the kernel.
-_SIGNALS = ("-e", "signal:signal_generate", "--filter", "sig == 7 || sig == 11")
+# Write exceptions of user space, by bit 1 of the x86 error code; and SIGBUS and SIGSEGV.
+_PERF = (
+    *("perf", "stat", "-x", ","),
+    *("-e", "exceptions:page_fault_user", "--filter", "error_code & 2"),
+    *("-e", "signal:signal_generate", "--filter", "sig == 7 || sig == 11"),
+)
 _INTRODUCTION = """\
 # In the field
 
@@ -100,11 +102,7 @@ def measure() -> Figures:
 
 
 def main(*kernels: str) -> None:
-    for kernel in kernels:
-        print(f"{len(programs())} programs on {kernel}", flush=True)
-        name, *options = kernel.split("+")
-        found = guest.measured("tests.field", name, _TIMEOUT, icount=False, options=options)
-        by_kernel.keep(FOUND, kernel, found)
+    by_kernel.ask("tests.field", kernels, FOUND, _TIMEOUT)
     PAGE.write_text(page(by_kernel.kept(FOUND)))
     print(f"{PAGE.relative_to(_CHECKOUT)} is written.")
 
@@ -117,18 +115,7 @@ def traced(program: Mapping[str, str]) -> Figures:
         done = subprocess.run(
             [
                 *("pte-trace", "run", "--format", "json", "-o", str(counted), "--"),
-                *(
-                    "perf",
-                    "stat",
-                    "-x",
-                    ",",
-                    "-o",
-                    str(exceptions),
-                    *_WRITES,
-                    *_SIGNALS,
-                    "--",
-                    *job,
-                ),
+                *(*_PERF, "-o", str(exceptions), "--", *job),
             ],
             capture_output=True,
             text=True,

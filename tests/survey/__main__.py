@@ -75,11 +75,7 @@ def measure() -> Found:
 
 
 def main(*kernels: str) -> None:
-    for kernel in kernels:
-        print(kernel, flush=True)
-        name, *options = kernel.split("+")
-        found = guest.measured("tests.survey", name, _TIMEOUT, icount=False, options=options)
-        by_kernel.keep(FOUND, kernel, found)
+    by_kernel.ask("tests.survey", kernels, FOUND, _TIMEOUT)
     PAGE.write_text(page(by_kernel.kept(FOUND)))
     print(f"{PAGE.relative_to(_CHECKOUT)} is written.")
 

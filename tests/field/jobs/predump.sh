@@ -1,4 +1,5 @@
-# CRIU saves what a program wrote to since the last time: soft-dirty tracking.
+# CRIU saves what a program wrote to since the last time: soft-dirty tracking. It takes no program
+# that has files open of whoever traces this.
 set -e
 cd "$(mktemp -d)"
 setsid python3 -c '
